@@ -17,10 +17,11 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Statu
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import UnreadableBaseline, past_speeds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.cost import price_errors
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.history import answer_store
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.redaction import redact
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.results import SENSELESS
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge, thresholds
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import judge, output, thresholds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import (
     MEASUREMENTS,
     JudgingOptions,
@@ -46,6 +47,36 @@ def _with_history(node: NodeFacts, directory: Path) -> NodeFacts:
         Display().warning(str(problem))
         return node
     return dataclasses.replace(node, options=dataclasses.replace(node.options, speed_history=speeds))
+
+
+def _with_reference(node: NodeFacts, file: str | None, directory: str | None) -> NodeFacts:
+    """Return a copy of ``node`` that also contains the answers in ``file``, or else those stored in ``directory``.
+
+    If the file is unreadable, print a warning and return ``node`` unchanged.
+    """
+    own = output.recorded(node)
+    if own is None or not (file or directory):
+        return node
+    path = Path(file) if file else answer_store.path_of(Path(directory or ""), own.identity)
+    if not file and not path.exists():
+        return node
+    try:
+        stored = answer_store.read(path)
+    except answer_store.UnreadableAnswers as problem:
+        Display().warning(str(problem))
+        return node
+    return dataclasses.replace(node, options=dataclasses.replace(node.options, output_reference=stored))
+
+
+def _answers(node: NodeFacts, sections: Collection[judge.Section]) -> dict[str, t.Any] | None:
+    """Return the recorded answers for the comparison with other nodes, and whether they may become the reference."""
+    own = output.recorded(node)
+    if own is None:
+        return None
+    findings = [item for section in sections for item in section.findings]
+    valid = any(item.check == "output.valid" and item.status is Status.PASS for item in findings)
+    failing = any(item.status is Status.FAIL for item in findings)
+    return dataclasses.asdict(dataclasses.replace(own, trusted=valid and not failing))
 
 
 def evaluate(node: NodeFacts, areas: Collection[str]) -> tuple[NodeFacts, list[judge.Section], dict[str, t.Any]]:
@@ -83,11 +114,15 @@ class ActionModule(ControllerAction):
             variables["inventory_hostname"],
             # The headline is also printed on the terminal, so secrets are masked before the evaluation.
             redact(options["results"], secrets=()),
-            options=JudgingOptions(**{item.name: options[item.name] for item in dataclasses.fields(JudgingOptions)}),
+            options=JudgingOptions(
+                **{item.name: options[item.name] for item in dataclasses.fields(JudgingOptions) if item.name in options}
+                | {"output_reference": None}
+            ),
             check_mode=self._task.check_mode,
         )
         if options["baseline_dir"] and not options["speed_history"]:
             node = _with_history(node, Path(options["baseline_dir"]))
+        node = _with_reference(node, options["output_reference"], options["output_dir"])
         errors = [
             *thresholds.judgement_errors(options["thresholds"], options["speed_limits"]),
             *price_errors(options["hourly_price"], "hourly_price"),
@@ -107,4 +142,5 @@ class ActionModule(ControllerAction):
             "failed_checks": sorted({item.check for item in judge.wrong(sections) if item.status is Status.FAIL}),
             "exceeds": document.exceeds(result["status"], options["fail_on"]),
             "node": result,
+            "answers": _answers(node, sections),
         }

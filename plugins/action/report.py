@@ -12,24 +12,27 @@ from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.history import kept_reports
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.history import answer_store, kept_reports
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import exceeds
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.release import run_header, timestamp
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.terminal import summary_text
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import output
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.recorded_answers import RecordedAnswers
 
 
 def failed_by_comparison(document: Mapping[str, t.Any], fail_on: str) -> list[str]:
-    """Return the sorted names of the nodes that fail only because they are slower than their peers."""
-    slow = {
+    """Return the sorted names of the nodes that fail only because they differ from their peers."""
+    different = {
         name
         for finding in document["fleet"]["findings"]
-        if finding["check"] == "fleet.outlier" and exceeds(finding["status"], fail_on)
-        for name in finding["evidence"].get("slow", ())
+        if finding["check"] in ("fleet.outlier", output.FLEET) and exceeds(finding["status"], fail_on)
+        for key in ("slow", "outliers")
+        for name in finding["evidence"].get(key, ())
     }
-    return sorted(name for name in slow if not exceeds(document["hosts"][name]["status"], fail_on))
+    return sorted(name for name in different if not exceeds(document["hosts"][name]["status"], fail_on))
 
 
 def _write(directories: Sequence[Path], contents: dict[str, str]) -> tuple[list[str], str | None]:
@@ -46,6 +49,26 @@ def _write(directories: Sequence[Path], contents: dict[str, str]) -> tuple[list[
         except OSError as error:
             return files, f"cannot write the report to {directory}: {error.strerror}"
     return files, None
+
+
+def _recorded(nodes: Mapping[str, t.Any]) -> dict[str, RecordedAnswers]:
+    """Return the answers of the nodes whose answers were recorded."""
+    given = {name: result["answers"] for name, result in nodes.items() if (result or {}).get("answers")}
+    return {
+        name: RecordedAnswers(name, item["identity"], item["recording"], trusted=item["trusted"])
+        for name, item in given.items()
+    }
+
+
+def _store_references(directory: Path, answers: Mapping[str, RecordedAnswers], time: str) -> str | None:
+    """Store the answers of healthy nodes that have no stored reference. Return an error message or None."""
+    try:
+        for name in output.references(answers):
+            if not answer_store.path_of(directory, answers[name].identity).exists():
+                answer_store.store(directory, answers[name], time)
+    except OSError as error:
+        return f"cannot store answers in {directory}: {error.strerror}"
+    return None
 
 
 def _unselected(nodes: Mapping[str, t.Any]) -> list[str]:
@@ -86,12 +109,15 @@ class ActionModule(ControllerAction):
             options["formats"],
             run=run,
             secrets=options["secrets"],
+            answers=_recorded(options["nodes"]),
             earlier=kept_reports.earlier(directory, run["begin"], nodes) if comparable else {},
         )
         written = kept_reports.places(directory, run["begin"], partial=bool(run["partial"]), keep=keep)
         files, problem = ([], None) if check_mode else _write(written, contents)
         if keep and files and not problem:
             problem = _prune(directory, keep)
+        if options["output_dir"] and not check_mode and not problem:
+            problem = _store_references(Path(options["output_dir"]), _recorded(options["nodes"]), run["begin"])
         style = terminal_style(locale.getpreferredencoding(False))
         full = self._display.verbosity > 0 or check_mode
         kept = str(written[-1]) if files and written[1:] else None

@@ -13,7 +13,7 @@ author:
   - multigpu.vllm maintainers (@multigpu)
 description:
   - Evaluates the registered results of the measuring modules together, and returns a finding for every check in the
-    seven areas. RV(node) also contains the causes of problems, each with the checks that it explains.
+    areas. RV(node) also contains the causes of problems, each with the checks that it explains.
   - Checks without a measurement are C(not_tested), with the reason. A node that became unreachable fails the
     evaluation.
   - Runs on the controller and opens no connections.
@@ -45,6 +45,10 @@ options:
         default: {}
       nccl_bandwidth:
         description: Result of M(multigpu.vllm.nccl_bandwidth).
+        type: dict
+        default: {}
+      output:
+        description: Result of M(multigpu.vllm.output_check).
         type: dict
         default: {}
   expected_throughput:
@@ -87,6 +91,14 @@ options:
     description:
       - Directory on the controller in which the C(benchmark) role stores baselines. The node's baseline provides
         O(speed_history) if that option is not set.
+    type: path
+  output_dir:
+    description:
+      - Directory on the controller in which M(multigpu.vllm.report) stores the answers of healthy nodes. The answers of
+        this node are compared with those of the same model, quantisation and seed.
+    type: path
+  output_reference:
+    description: File from such a directory to compare with instead.
     type: path
   fixed_seed:
     description: Whether the load test repeats the prompts of an earlier run.
@@ -193,6 +205,15 @@ exceeds:
   returned: success
   type: bool
   sample: true
+answers:
+  description: Answers of the node's server for the comparison with other nodes, or null if none were recorded.
+  returned: success
+  type: dict
+  sample:
+    source: node-1
+    identity: {model: Qwen/Qwen2.5-32B-Instruct-AWQ, seed: 0, arguments: {}}
+    recording: {model: Qwen/Qwen2.5-32B-Instruct-AWQ, vllm_version: 0.32.0, seed: 0, answers: []}
+    trusted: true
 node:
   description: Report entry of this node, as described in docs/report.schema.json under C(hosts).
   returned: success

@@ -60,6 +60,12 @@ options:
     elements: str
     choices: [text, html, json, junit, prometheus]
     default: [json, text, html]
+  output_dir:
+    description:
+      - Directory on the controller in which to store the answers that M(multigpu.vllm.output_check) recorded on a
+        healthy node, unless it has answers of the same model, quantisation and seed. To renew them, delete the file.
+      - Of several nodes with the same model, the answers of one are stored if more than half of them agree.
+    type: path
   fail_on:
     description: Least severe verdict with which a node fails. Used for RV(failed_by_comparison).
     type: str

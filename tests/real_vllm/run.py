@@ -41,6 +41,7 @@ def validate(server: Server, directory: Path, reports: Path) -> tuple[int, dict]
         # The first request after the start waits up to a minute for compilation.
         "validate_timeout": 120,
         "validate_report_dir": str(reports),
+        "validate_output_dir": str(directory),
     }
     inventory = directory / "hosts.json"
     inventory.write_text(json.dumps({"all": {"hosts": {"real-vllm": host}}}))

@@ -101,12 +101,15 @@ def write_inventory(folder: pathlib.Path) -> pathlib.Path:
             "validate_log_paths": [str(node / "vllm.log")],
             "validate_kernel_log_paths": [str(node / "kernel.log")],
             "validate_environment": {"LD_LIBRARY_PATH": str(node / "lib")},
+            # One node suffices for the playbook's part of the check; the unit tests judge the emulator's answers.
+            "validate_output_check": "always" if name == "healthy-tp2" else "never",
         }
     variables = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
         "validate_kernel_log": False,
         "validate_report_dir": str(folder / "reports"),
+        "validate_output_dir": str(folder / "references"),
         # Short, because two cores run all nodes, but long enough for a simulated GPU to heat up.
         "validate_prompt_tokens": [128],
         "validate_output_tokens": 32,
@@ -122,11 +125,12 @@ def write_inventory(folder: pathlib.Path) -> pathlib.Path:
 
 
 class Run(t.NamedTuple):
-    """The exit code, output and report of one run of the playbook."""
+    """The exit code, output, report and directory of one run of the playbook."""
 
     code: int
     output: str
     report: dict[str, t.Any]
+    folder: pathlib.Path
 
     def failed(self, host: str) -> int:
         """Return how many tasks of a host failed; for many hosts, the play recap lists only those with failed tasks."""
@@ -164,7 +168,7 @@ def full_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     output = process.stdout + process.stderr
     report = folder / "reports" / "report.json"
     assert report.exists(), output[-4000:]
-    return Run(process.returncode, output, json.loads(report.read_text()))
+    return Run(process.returncode, output, json.loads(report.read_text()), folder)
 
 
 def test_expected_checks_match_the_scenario_files() -> None:
@@ -183,6 +187,12 @@ def test_scenario_fails_exactly_the_expected_checks(full_run: Run, name: str) ->
     assert full_run.checks(name, "warn") - failing == warning
     assert (full_run.report["hosts"][name]["status"] == "pass") == (not failing and not warning)
     assert full_run.failed(name) == bool(failing)
+
+
+def test_answers_of_a_healthy_node_are_valid_and_become_the_reference(full_run: Run) -> None:
+    assert "output.valid" in full_run.checks("healthy-tp2", "pass")
+    assert "output.reference" in full_run.checks("healthy-tp2", "not_tested")
+    assert len(list((full_run.folder / "references").glob("*.json"))) == 1
 
 
 def test_playbook_with_failing_nodes_exits_with_2(full_run: Run) -> None:

@@ -38,10 +38,12 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import (
     gpus,
     hardware,
     judge,
+    output,
     performance,
     utilisation,
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, Measurement, NodeFacts
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.recorded_answers import RecordedAnswers
 
 SCHEMA_VERSION: t.Final = "1.1"
 
@@ -298,13 +300,14 @@ def report_document(
     run: Mapping[str, t.Any],
     secrets: Collection[t.Any] = (),
     earlier: Mapping[str, tuple[str, Mapping[str, t.Any]]] = MappingProxyType({}),
+    answers: Mapping[str, RecordedAnswers] = MappingProxyType({}),
 ) -> dict[str, t.Any]:
     """Build the result document.
 
     ``hosts`` maps every host of the play to its node document, or to None if the host has no node document. ``run`` is
     the ``run`` section. ``earlier`` maps hosts to the time and the node document of their last report, with which they
-    are compared. ``secrets`` are masked everywhere. If a secret is a mapping, such as an environment, only the
-    values whose names mark them as secret are masked.
+    are compared. ``answers`` has those of the hosts that were recorded. ``secrets`` are masked everywhere. If a secret
+    is a mapping, such as an environment, only the values whose names mark them as secret are masked.
     """
     nodes = {
         name: dict(data) if data else lost_document("no result: the run stopped before this node was evaluated")
@@ -314,7 +317,7 @@ def report_document(
         # The file of an earlier report may be damaged.
         with contextlib.suppress(*SENSELESS):
             nodes[name]["changes"] = changes(since, before, nodes[name])
-    fleet_findings = fleet.evaluate(nodes)
+    fleet_findings = [*fleet.evaluate(nodes), *output.fleet(answers)]
     counts = Counter(node["status"] for node in nodes.values())
     # With a single node, the check for nodes slower than the others cannot run. Only this node's status counts then.
     status = worst(

@@ -20,6 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.junit import 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.prometheus import report_prometheus
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.text import report_text
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.results import SENSELESS
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.recorded_answers import RecordedAnswers
 
 Document = Mapping[str, t.Any]
 
@@ -76,18 +77,20 @@ def fleet_report(
     run: Mapping[str, t.Any],
     secrets: Collection[t.Any] = (),
     earlier: Mapping[str, tuple[str, Document]] = MappingProxyType({}),
+    answers: Mapping[str, RecordedAnswers] = MappingProxyType({}),
 ) -> tuple[dict[str, t.Any], dict[str, str]]:
     """Return the result document, and the reports from it as ``rendered`` returns them.
 
     An entry in ``hosts`` that cannot be rendered is replaced by an entry that contains the reason.
 
-    ``run``, ``secrets`` and ``earlier`` are those of ``report_document``.
+    ``run``, ``secrets``, ``earlier`` and ``answers`` are those of ``report_document``.
     """
     names = list(names)
 
     def render(chosen: Mapping[str, Document | None]) -> tuple[dict[str, t.Any], dict[str, str]]:
         compared = {name: item for name, item in earlier.items() if name in chosen}
-        document = report_document(chosen, run=run, secrets=secrets, earlier=compared)
+        own = {name: item for name, item in answers.items() if name in chosen}
+        document = report_document(chosen, run=run, secrets=secrets, earlier=compared, answers=own)
         return document, rendered(document, names)
 
     def checked(name: str) -> Document | None:

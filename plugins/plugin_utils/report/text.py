@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Render the text report: for each node, seven sections with one line per check, then all problems with their fixes."""
+"""Render the text report: for each node, sections with one line per check, then all problems with their fixes."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import (
     hardware,
     memory,
     nccl,
+    output,
     performance,
     utilisation,
 )
@@ -39,6 +40,7 @@ RULES: t.Final[dict[str, Callable[[NodeFacts], list[Finding]]]] = {
     "performance": performance.evaluate,
     "utilisation": utilisation.evaluate,
     "configuration": configuration.evaluate,
+    "output": output.evaluate,
 }
 
 #: Measurements that the checks in an area need, and exceptions for individual checks.
@@ -55,10 +57,11 @@ _NEEDS: t.Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(expectation.SPEED, ("load", "gpu", "tensor_parallel", "logs")),
     "utilisation": ("load",),
     "configuration": ("tensor_parallel",),
+    "output": ("output",),
 }
 
 #: Tags of measurements that can be selected on their own, each with the area to which it belongs.
-MEASURED_ALONE: t.Final = {"p2p_check": "hardware", "nccl_bandwidth": "nccl"}
+MEASURED_ALONE: t.Final = {"p2p_check": "hardware", "nccl_bandwidth": "nccl", "output_check": "output"}
 
 #: Checks that answer the main question of an area. If none of them was tested, the section cannot pass. For example, a
 #: log without an out-of-memory error shows nothing about the memory of GPUs that hold no model.
@@ -70,6 +73,7 @@ _MAIN: t.Final[dict[str, tuple[str, ...]]] = {
     "performance": ("performance.throughput",),
     "utilisation": ("utilisation.active",),
     "configuration": ("configuration.arguments", "configuration.environment"),
+    "output": ("output.valid",),
 }
 
 _CHECK_ORDER: t.Final = {check: position for position, check in enumerate(CHECKS)}
@@ -105,8 +109,11 @@ def needs(area: str) -> dict[str, tuple[str, ...]]:
 
 
 def judge(node: NodeFacts, areas: Collection[str] = tuple(RULES)) -> list[Section]:
-    """Return one report section for each area. If an area is not in ``areas``, its checks count as not tested."""
-    return [_section(node, area, area in areas) for area in RULES]
+    """Return one report section for each area. If an area is not in ``areas``, its checks count as not tested.
+
+    There is no section for the answers if they were not to be checked.
+    """
+    return [_section(node, area, area in areas) for area in RULES if area != "output" or node.output.requested]
 
 
 def _section(node: NodeFacts, area: str, selected: bool) -> Section:

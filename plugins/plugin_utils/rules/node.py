@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import printable
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.results import InvalidResult, checked_result
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.recorded_answers import RecordedAnswers
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version import Version, parse_version
 
 #: Measurements and the modules that take them, in the order of the role's tasks.
@@ -23,6 +24,7 @@ MEASUREMENTS: t.Final[dict[str, str]] = {
     "logs": "nccl_log_scan",
     "peer_data": "p2p_check",
     "nccl_bandwidth": "nccl_bandwidth",
+    "output": "output_check",
 }
 
 
@@ -42,6 +44,11 @@ class Measurement:
     @property
     def taken(self) -> bool:
         return self.reason is None
+
+    @property
+    def requested(self) -> bool:
+        """Whether the module ran, with or without a result."""
+        return self.taken or self.crashed
 
     @classmethod
     def from_result(cls, module: str, result: Mapping[str, t.Any] | None, *, check_mode: bool = False) -> Measurement:
@@ -71,7 +78,7 @@ class JudgingOptions:
     ``all_reduce_latency``: seconds. ``speed_limits``: maps a GPU model or ``default`` to two percentages, ``warn`` and
     ``fail``. ``speed_history``: tokens/s of one stream in earlier runs. ``fixed_seed``: whether the load test repeats
     its prompts. ``profile``: tuning preset of the deployment. ``instance_type``: type ID of the Linode plan.
-    ``hourly_price``: US dollars.
+    ``hourly_price``: US dollars. ``output_reference``: a ``RecordedAnswers`` to compare with.
     """
 
     expected_throughput: float | None = None
@@ -84,6 +91,7 @@ class JudgingOptions:
     profile: str | None = None
     instance_type: str | None = None
     hourly_price: float | None = None
+    output_reference: RecordedAnswers | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,7 @@ class NodeFacts:
     logs: Measurement
     peer_data: Measurement = Measurement("p2p_check", reason="p2p_check was not run")
     nccl_bandwidth: Measurement = Measurement("nccl_bandwidth", reason="nccl_bandwidth was not run")
+    output: Measurement = Measurement("output_check", reason="output_check was not run")
     options: JudgingOptions = JudgingOptions()
     check_mode: bool = False
 

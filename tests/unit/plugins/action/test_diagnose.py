@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import typing as t
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.multigpu.vllm.plugins.action import diagnose
 from ansible_collections.multigpu.vllm.plugins.action.diagnose import ActionModule, selected_areas
+from ansible_collections.multigpu.vllm.plugins.module_utils.output.run import without_test
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.benchmark.store import Identity
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.history import answer_store
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import RULES
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.recorded_answers import RecordedAnswers
+from ansible_collections.multigpu.vllm.tests.support.answers import recording
 
 GPU_RESULT: t.Final = {
     "ansible_facts": {"gpu": {"count": 3, "devices": []}},
@@ -42,6 +47,7 @@ GPU_RESULT: t.Final = {
         (["all"], ["performance", "utilisation"], [a for a in RULES if a not in ("performance", "utilisation")]),
         (["memory", "nccl"], ["nccl"], ["memory"]),
         (["nccl_bandwidth"], [], ["nccl"]),
+        (["output_check"], [], ["output"]),
     ],
 )
 def test_selected_areas_by_tags(tags: list[str], skipped: list[str], areas: list[str]) -> None:
@@ -119,3 +125,32 @@ def test_diagnose_of_a_result_that_the_checks_cannot_read_fails(
         {"gpu": "gpu_facts", "load": "throughput_probe"}[key] for key in broken
     ]
     assert "the checks cannot read it (ZeroDivisionError: division by zero)" in result["headline"]
+
+
+def test_diagnose_compares_the_answers_with_a_stored_reference(
+    run_action: t.Callable[..., dict], tmp_path: Path
+) -> None:
+    reference = RecordedAnswers.of("node-1", recording("tp1"), None)
+    path = answer_store.store(tmp_path, reference, "2026-11-30T12:00:00+00:00")
+    measured = {**without_test("no reference"), "recording": recording("zero")}
+    options = {"results": {"output": measured}, "tags": ["output"]}
+    for chosen in ({"output_dir": str(tmp_path)}, {"output_reference": str(path)}):
+        result = run_action(ActionModule, {**options, **chosen})
+        (section,) = [item for item in result["node"]["sections"] if item["area"] == "output"]
+        statuses = {item["check"]: item["status"] for item in section["findings"]}
+        # The arguments of the server are unknown, so it may be of another quantisation.
+        assert statuses["output.reference"] == "warn"
+    assert result["answers"]["identity"] == reference.identity
+    assert result["answers"]["trusted"] is False
+    assert run_action(ActionModule, options)["status"] == "not_tested"
+
+
+def test_diagnose_unreadable_reference_is_a_warning(
+    run_action: t.Callable[..., dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(diagnose, "Display", lambda: mock.Mock(warning=warnings.append))
+    measured = {**without_test("no reference"), "recording": recording("tp1")}
+    options = {"results": {"output": measured}, "output_reference": str(tmp_path / "missing.json")}
+    assert run_action(ActionModule, options)["status"] == "not_tested"
+    assert "missing.json cannot be read" in warnings[0]

@@ -21,6 +21,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_a
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import from_status
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.formats import FORMATS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import terminal_style
+from ansible_collections.multigpu.vllm.tests.support.answers import recording
 from ansible_collections.multigpu.vllm.tests.support.secret_forms import RANDOM_WORDS, TEXTS, planted
 
 SCHEMA = Path(__file__).parents[4] / "docs/report.schema.json"
@@ -67,6 +68,32 @@ def test_report_keeps_dated_reports_and_compares_with_the_last_one(
     assert f" Kept    {folder / '1970-01-03T000000Z'}" in shown[-1]
     assert "Since " not in shown[0]
     assert ": no change" in shown[-1]
+
+
+@pytest.mark.parametrize(("cases", "different"), [(["tp1"], []), (["tp2", "zero", "tp1"], ["1"])])
+def test_report_compares_answers_and_stores_those_of_the_majority_once(
+    run_action: t.Callable[..., dict],
+    arguments: dict,
+    shown: list[str],
+    tmp_path: Path,
+    cases: list[str],
+    different: list[str],
+) -> None:
+    node = {**arguments["nodes"]["a"]["node"], "status": "pass"}
+    arguments["nodes"] = {
+        str(number): {
+            "node": node,
+            "answers": {"identity": {"model": "m"}, "recording": recording(case), "source": "n", "trusted": True},
+        }
+        for number, case in enumerate(cases)
+    }
+    options = {**arguments, "output_dir": str(tmp_path / "references")}
+    assert run_action(report.ActionModule, options, check_mode=True)["failed_by_comparison"] == different
+    assert not (tmp_path / "references").exists()
+    for _again in range(2):
+        assert run_action(report.ActionModule, options)["failed_by_comparison"] == different
+        (path,) = (tmp_path / "references").iterdir()
+        assert json.loads(path.read_text("utf-8"))["recording"] == recording(cases[0])
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ def test_measurements_are_skipped_on_an_unreachable_node() -> None:
         "not (_validate_unreachable or _validate_from_load_hosts)",
         "validate_p2p_check != 'never' and not _validate_unreachable",
         "validate_nccl_bandwidth | bool and not _validate_unreachable",
+        "validate_output_check != 'never' and not _validate_unreachable",
     }
     assert load("tasks/measure.yml")[-1]["ignore_unreachable"] is True
 

@@ -51,7 +51,7 @@ def test_measurements_after_a_lost_connection_have_its_reason(results: dict) -> 
     results["logs"] = {}
     node = NodeFacts.from_results("n", results)
     assert node.lost is not None
-    assert [item.reason for item in node.measurements] == [None, *["connection lost: gone"] * 5]
+    assert [item.reason for item in node.measurements] == [None, *["connection lost: gone"] * 6]
     assert not any(item.crashed for item in node.measurements)
 
 
