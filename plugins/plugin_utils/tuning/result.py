@@ -100,7 +100,7 @@ def summary(ledger: Sequence[Entry], search: Search) -> str:
     if result["gain"] is None and result["failed_again"]:
         return f"{tried}; the best failed or was too slow in its final measurement, so no gain is proven"
     if result["gain"] is None:
-        return f"{tried}; the best has no final measurement, so no gain is proven"
+        return f"{tried}; a proof needs two final measurements of the best and of the original, so no gain is proven"
     unit = GOALS[search.goal].unit
     change = (
         f"{result['original']:.4g} {unit} before, {result['winner']:.4g} {unit} with the best settings: "
