@@ -9,6 +9,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport ANSIBLE_COLLECTIONS_PATH PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED
 # Share of the lines of plugins/ that the unit tests must execute, in percent.
 COVERAGE ?= 90
+# These targets run playbooks, whose modules need not be compiled again in every task.
+unit scenarios molecule molecule-% provisioning: export PYTHONPATH := $(CURDIR)/tests/support/bytecode
 
 .PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm test-deployment test-gpu test-eda matrix demo-provision provisioning accessibility bench bench-peers docs changelog release clean
 
