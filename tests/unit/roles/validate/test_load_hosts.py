@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run plays with failing load hosts, all on this machine."""
+"""Run one play with several nodes, whose load hosts fail differently, all on this machine."""
 
 from __future__ import annotations
 
@@ -22,9 +22,18 @@ UNREACHABLE: t.Final = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1"
 #: Commands run, but modules fail.
 WITHOUT_PYTHON: t.Final = LOCAL | {"ansible_python_interpreter": "/nonexistent/python"}
 
+#: Node -> the node and its two load hosts.
+FLEET: t.Final = {
+    "healthy": (LOCAL, LOCAL, LOCAL),
+    "unreachable_host": (LOCAL, LOCAL, UNREACHABLE),
+    "unreachable_node": (UNREACHABLE, LOCAL, LOCAL),
+    "first_broken": (LOCAL, WITHOUT_PYTHON, LOCAL),
+    "second_broken": (LOCAL, LOCAL, WITHOUT_PYTHON),
+}
+
 PLAY: t.Final = {
     "name": "Load",
-    "hosts": "node",
+    "hosts": list(FLEET),
     "gather_facts": False,
     "tasks": [
         {
@@ -32,7 +41,7 @@ PLAY: t.Final = {
             "ansible.builtin.include_role": {"name": "multigpu.vllm.validate", "tasks_from": "load_hosts"},
             "vars": {
                 "validate_base_url": "http://127.0.0.1:9",
-                "validate_load_hosts": ["load-1", "load-2"],
+                "validate_load_hosts": ["{{ inventory_hostname }}_1", "{{ inventory_hostname }}_2"],
                 "validate_timeout": 2,
                 "__validate_checked": {
                     "steps": [
@@ -51,7 +60,7 @@ PLAY: t.Final = {
             "name": "Write the result",
             "ansible.builtin.copy": {
                 "content": "{{ __validate_load | to_json }}",
-                "dest": "{{ result_file }}",
+                "dest": "{{ folder }}/{{ inventory_hostname }}.json",
                 "mode": "0600",
             },
             "delegate_to": "localhost",
@@ -60,13 +69,18 @@ PLAY: t.Final = {
 }
 
 
-def load(folder: Path, hosts: dict[str, dict[str, t.Any]]) -> dict[str, t.Any]:
-    """Return the load that the role records; ``folder`` becomes the home of all hosts."""
-    inventory, play, result_file = folder / "inventory.yml", folder / "play.yml", folder / "load.json"
+def run_loads(folder: Path) -> dict[str, dict[str, t.Any]]:
+    """Return the load that the role records for each node, whose job files are in its folder."""
+    hosts = {
+        name: {**host, "ansible_async_dir": str(folder / node)}
+        for node, group in FLEET.items()
+        for name, host in zip((node, f"{node}_1", f"{node}_2"), group, strict=True)
+    }
+    inventory, play = folder / "inventory.yml", folder / "play.yml"
     inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}), encoding="utf-8")
     play.write_text(yaml.safe_dump([PLAY]), encoding="utf-8")
     run = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, play, "-e", f"result_file={result_file}"],
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, play, "-e", f"folder={folder}"],
         cwd=folder,
         env=os.environ | {"HOME": str(folder), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
         capture_output=True,
@@ -74,41 +88,36 @@ def load(folder: Path, hosts: dict[str, dict[str, t.Any]]) -> dict[str, t.Any]:
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    return json.loads(result_file.read_text(encoding="utf-8"))
+    return {node: json.loads((folder / f"{node}.json").read_text(encoding="utf-8")) for node in FLEET}
 
 
-def jobs(folder: Path) -> list[str]:
-    return [path.name for path in folder.glob(".ansible_async/*")]
+def test_load_hosts_failures_fail_only_the_load_of_their_node(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    results = run_loads(tmp_path)
 
+    with subtests.test("an unreachable load host fails only the load"):
+        result = results["unreachable_host"]
+        assert result["failed"]
+        assert not result.get("unreachable", False)
+        assert result["msg"].startswith("load hosts: unreachable_host_2 cannot be reached: ")
+        assert "Connection refused" in result["msg"]
 
-def test_load_hosts_unreachable_host_fails_the_load_only(tmp_path: Path) -> None:
-    result = load(tmp_path, {"node": LOCAL, "load-1": LOCAL, "load-2": UNREACHABLE})
-    assert result["failed"]
-    assert not result.get("unreachable", False)
-    assert result["msg"].startswith("load hosts: load-2 cannot be reached: ")
-    assert "Connection refused" in result["msg"]
-    assert not jobs(tmp_path)
+    with subtests.test("an unreachable node is unreachable"):
+        result = results["unreachable_node"]
+        assert result["failed"]
+        assert result["unreachable"]
+        assert "unreachable_node" in result["msg"]
 
+    for node, broken in (("first_broken", "first_broken_1"), ("second_broken", "second_broken_2")):
+        with subtests.test("the role waits for the other load hosts if one cannot start", broken=broken):
+            assert results[node]["failed"]
+            assert not results[node].get("unreachable", False)
+            assert results[node]["msg"].startswith(f"load hosts: {broken}: ")
+            assert (tmp_path / node).is_dir(), "the other host started"
 
-def test_load_hosts_unreachable_node_is_unreachable(tmp_path: Path) -> None:
-    result = load(tmp_path, {"node": UNREACHABLE, "load-1": LOCAL, "load-2": LOCAL})
-    assert result["failed"]
-    assert result["unreachable"]
-    assert "node" in result["msg"]
+    with subtests.test("the results of all load hosts are merged"):
+        result = results["healthy"]
+        assert not result.get("failed", False)
+        assert {finding["status"] for finding in result["findings"]}.isdisjoint({"pass"}), "there is no server"
 
-
-@pytest.mark.parametrize("broken", ["load-1", "load-2"])
-def test_load_hosts_waits_for_others_if_one_cannot_start(tmp_path: Path, broken: str) -> None:
-    result = load(tmp_path, {"node": LOCAL, "load-1": LOCAL, "load-2": LOCAL} | {broken: WITHOUT_PYTHON})
-    assert result["failed"]
-    assert not result.get("unreachable", False)
-    assert result["msg"].startswith(f"load hosts: {broken}: ")
-    assert (tmp_path / ".ansible_async").is_dir(), "the other hosts started"
-    assert not jobs(tmp_path)
-
-
-def test_load_hosts_merges_results_and_removes_job_files(tmp_path: Path) -> None:
-    result = load(tmp_path, {"node": LOCAL, "load-1": LOCAL, "load-2": LOCAL})
-    assert not result.get("failed", False)
-    assert {finding["status"] for finding in result["findings"]}.isdisjoint({"pass"}), "there is no server"
-    assert not jobs(tmp_path)
+    with subtests.test("no job file is left"):
+        assert [path for node in FLEET for path in (tmp_path / node).glob("*")] == []
