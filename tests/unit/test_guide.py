@@ -161,7 +161,11 @@ def test_make_command_has_a_known_target(command: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page_names_only_what_the_collection_contains(page: pathlib.Path) -> None:
     """Playbooks, roles, plugins and action groups by their full names, and files of the collection in commands."""
-    names = {file.stem for glob in ("playbooks/*.yml", "roles/*", "plugins/*/*.*") for file in ROOT.glob(glob)}
+    names = {
+        file.stem
+        for glob in ("playbooks/*.yml", "roles/*", "plugins/*/*.*", "extensions/eda/rulebooks/*.yml")
+        for file in ROOT.glob(glob)
+    }
     names |= set(yaml.safe_load((ROOT / "meta/runtime.yml").read_text("utf-8"))["action_groups"])
     text = page.read_text("utf-8")
     assert set(re.findall(r"\bmultigpu\.vllm\.(\w+)", text)) - names == set()
