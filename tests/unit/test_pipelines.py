@@ -41,7 +41,7 @@ def test_script_has_valid_syntax_and_hides_no_exit_code(script: str) -> None:
 def test_command_runs_a_playbook_with_valid_options(command: list[str]) -> None:
     playbook = command[1].removeprefix("multigpu.vllm.")
     text = (ROOT / f"playbooks/{playbook}.yml").read_text("utf-8")
-    (role,) = re.findall(r"role: multigpu\.vllm\.(\w+)", text)
+    (role,) = set(re.findall(r"(?:role|name): multigpu\.vllm\.(\w+)", text))
     options = dict(zip(command[2::2], command[3::2], strict=True))
     assert options.pop("-i") in ("test.yml", "production.yml")
     for name, value in [setting.split("=") for option, setting in options.items() if option == "-e"]:
