@@ -160,6 +160,13 @@ def test_role_defaults_match_argument_specification(role: pathlib.Path) -> None:
     assert all(key.startswith(f"{role.name}_") for key in defaults)
 
 
+@pytest.mark.parametrize("role", ROLES, ids=name)
+def test_role_options_with_secrets_are_not_logged(role: pathlib.Path) -> None:
+    options = load(role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+    secret = {key for key in options if key.endswith(("_api_key", "_token", "_vault_password"))}
+    assert {key for key, option in options.items() if option.get("no_log")} == secret
+
+
 @pytest.mark.parametrize("path", TASK_FILES, ids=name)
 def test_tasks_ignore_no_errors_and_use_no_shell(path: pathlib.Path) -> None:
     used = {key for task in tasks(load(path)) for key in task}
