@@ -164,8 +164,8 @@ recording:
               returned: always
               sample: [-0.9311, -1.5561, -2.1186, -2.6811, -2.9311]
 comparison:
-  description: Comparison of each prompt with the reference, the largest deviation first. Prompts with fewer than 8
-    comparable tokens are one entry. Empty without a reference.
+  description: Comparison of each prompt with the reference, the largest deviation first. Prompts with fewer than
+    16 comparable tokens are one entry. Empty without a reference.
   returned: success
   type: list
   elements: dict

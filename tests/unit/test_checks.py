@@ -92,7 +92,9 @@ def test_check_has_question_method_limit_causes_and_fixes(check: str) -> None:
             ],
         ),
         ("output.valid", [f"{answers.TIE:g} nats"]),
-        ("output.reference", [f"above {answers.LIMIT:g}", f"fewer than {answers.POSITIONS} comparable"]),
+        ("output.reference", [f"fewer than {answers.POSITIONS} comparable"]),
+        ("fleet.output", [f"{answers.WRONG:g}"]),
+        ("output.reference", [f"above {value:g}" for value in (answers.SUSPECT, answers.WRONG)]),
         ("fleet.outlier", [f"{SCORE_LIMIT:g}", f"Below {MINIMUM_NODES} comparable nodes"]),
     ],
 )

@@ -90,7 +90,7 @@ def clusters(group: Mapping[str, RecordedAnswers]) -> list[list[str]]:
 
 def _alike(one: RecordedAnswers, other: RecordedAnswers) -> bool:
     largest = judge.deviation(judge.comparison(one.recording["answers"], other.recording["answers"]))
-    return largest is not None and largest <= judge.LIMIT
+    return largest is not None and largest <= judge.WRONG
 
 
 def _group(group: Mapping[str, RecordedAnswers]) -> Finding:

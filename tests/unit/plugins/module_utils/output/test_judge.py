@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import typing as t
 
 import pytest
@@ -110,21 +111,27 @@ def test_reference_of_another_tokenizer_is_not_tested() -> None:
 
 def test_comparison_of_one_wrong_prompt_is_not_averaged_away() -> None:
     answers = recorded("tp1")
-    answers[-1] = recorded("zero")[-1]
+    answers[0] = recorded("zero")[0]
     rows = judge.comparison(answers, recorded("tp1"))
-    assert rows[0]["prompt"] == answers[-1]["prompt"]
+    assert rows[0]["prompt"] == answers[0]["prompt"]
     assert judge.reference(rows, "the reference").status == "fail"
 
 
+def test_reference_between_the_limits_is_a_warning() -> None:
+    rows = judge.comparison(recorded("zero")[1:], recorded("tp1"))
+    assert judge.SUSPECT < (judge.deviation(rows) or 0.0) < judge.WRONG
+    assert judge.reference(rows, "the reference").status == "warn"
+
+
 def test_comparison_takes_prompts_with_an_early_divergence_together() -> None:
-    answers = recorded("tp2")
+    answers, own = recorded("tp2"), {item["prompt"]: item["generated"] for item in recorded("tp1")}
     for item in answers:
         item["scored"] = []
-        item["generated"] = item["generated"][:3]
-        item["generated"][2]["tokens"].reverse()
+        item["generated"] = copy.deepcopy(own[item["prompt"]][:6])
+        item["generated"][5]["tokens"].reverse()
     (row,) = judge.comparison(answers, recorded("tp1"))
     assert row["prompt"].count(";") == len(answers) - 1
-    assert row["positions"] == 3 * len(answers) >= judge.POSITIONS
-    assert row["divergence"]["position"] == 2
+    assert row["positions"] == 6 * len(answers) >= judge.POSITIONS
+    assert row["divergence"]["position"] == 5
     (row,) = judge.comparison(answers[:1], recorded("tp1"))
     assert row["deviation"] is None
