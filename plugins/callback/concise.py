@@ -64,6 +64,8 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
 _COLORS: t.Any = constants
 #: Actions that fail on purpose, with a message for the user of the playbook.
 _ON_PURPOSE: t.Final = frozenset((*add_internal_fqcns(("fail", "assert")), "multigpu.vllm.check_options"))
+#: Name of the action that waits for a server; its result contains the end of the server's log.
+_START: t.Final = "multigpu.vllm.vllm_wait"
 #: Names of the action that prints a message for the user of the playbook.
 _DEBUG: t.Final = frozenset(add_internal_fqcns(("debug",)))
 #: Names of the action that prints a prompt and waits for the user or for some time.
@@ -83,6 +85,8 @@ _SOMETIMES: t.Final = ("rescued", "ignored")
 def verdict(action: str, result: Mapping[str, t.Any]) -> str | None:
     """Return the message with which an action such as ``fail`` or ``assert`` failed, or None for other actions.
 
+    That of a server that did not start is the cause in its log.
+
     The default message of an assert task also returns None, because it is useless without the failed assertion, which
     only Ansible's default output prints.
     """
@@ -91,6 +95,8 @@ def verdict(action: str, result: Mapping[str, t.Any]) -> str | None:
         message = "\n".join(map(str, message))
     if action in _ARGUMENT_SPEC and (errors := result.get("argument_errors")):
         return "\n".join(map(str, errors))
+    if action == _START and (cause := result.get("cause")):
+        return str(cause["summary"] or cause["line"])
     if action not in _ON_PURPOSE or "results" in result or not isinstance(message, str):
         return None
     return None if message == "Assertion failed" else message.strip() or None

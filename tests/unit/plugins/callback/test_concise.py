@@ -46,6 +46,9 @@ SUMMARY = {"ok": 3, "changed": 1, "unreachable": 0, "failures": 2, "skipped": 9,
             "a is b\nc is d",
         ),
         ("ansible.builtin.validate_argument_spec", {"msg": "incorrect type for argument_spec"}, None),
+        ("multigpu.vllm.vllm_wait", {"cause": {"summary": "KV cache too small", "line": "x"}}, "KV cache too small"),
+        ("multigpu.vllm.vllm_wait", {"cause": {"summary": None, "line": "exit status 1"}}, "exit status 1"),
+        ("multigpu.vllm.vllm_wait", {"cause": None, "msg": "no container"}, None),
     ],
 )
 def test_verdict_is_the_message_of_a_deliberate_failure(action, result, expected):
