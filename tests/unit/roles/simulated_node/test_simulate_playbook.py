@@ -82,5 +82,6 @@ def test_inventory_has_the_address_and_paths_of_each_node(tmp_path: pathlib.Path
 
 def test_inventory_sets_valid_options_of_the_roles() -> None:
     text = (PLAYBOOKS / "templates/simulated_nodes.yml.j2").read_text("utf-8")
-    names = set(re.findall(r"^ +((?:vllm|validate|simulated_node)_\w+):", text, re.M))
-    assert names - {name for role in ("vllm", "validate", "simulated_node") for name in role_options(role)} == set()
+    names = set(re.findall(r"^ +((?:vllm|validate|tune|simulated_node)_\w+):", text, re.M))
+    roles = ("vllm", "validate", "tune", "simulated_node")
+    assert names - {name for role in roles for name in role_options(role)} == set()
