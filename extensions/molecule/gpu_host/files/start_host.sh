@@ -2,11 +2,18 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Starts the SSH server of one host, whose directory is the argument, with a separate /etc. It cannot shut down this
-# machine, because the commands for that are simulated too.
+# Writes the state of one host to its directory, the argument, and starts its SSH server with a separate /etc. It cannot
+# shut down this machine, because the commands for that are simulated too.
 set -euo pipefail
 home=$1
 files=$(dirname "$(readlink -f "$0")")
+mkdir -p "$home"/{bin,units,proc/driver/nvidia,proc/sys/kernel/random}
+printf '%s' "$MACHINE" >"$home/machine.json"
+echo >"$home/log"
+echo "$MODULES 1 2 - Live 0x0" >"$home/proc/modules"
+echo before >"$home/proc/sys/kernel/random/boot_id"
+if [ -n "$DRIVER" ]; then printf '%s' "$DRIVER" >"$home/proc/driver/nvidia/version"; fi
+if [ -n "$PERSISTENCED" ]; then printf '%s' "$PERSISTENCED" >"$home/units/nvidia-persistenced"; fi
 for command in apt-get apt-mark dpkg modprobe shutdown nvidia-smi nvidia-ctk systemctl; do
     printf '#!/bin/sh\nexec python3 "%s" %s "$@"\n' "$files/commands.py" "$command" >"$home/bin/$command"
     chmod 755 "$home/bin/$command"
