@@ -23,9 +23,10 @@ setup: ## create .venv with the pinned requirements (PYTHON=python3.12 selects a
 demo: setup ## validate three simulated nodes (no GPU needed)
 	@scripts/demo.sh
 
-# The scenarios put load on many simulated nodes at once, so only targets without such nodes run beside them.
+# The scenarios put load on many simulated nodes at once, so only targets without such nodes run beside them. The unit
+# tests are the last of their lane, because they alone use two cores when the other lanes have ended.
 test: setup ## run every check except test-vllm, test-deployment and test-gpu
-	@scripts/test.sh unit,lint+integration,accessibility,sanity+molecule-gpu_host,molecule-default scenarios+provisioning
+	@scripts/test.sh sanity,unit+integration,accessibility+molecule-gpu_host,molecule-default scenarios,lint+provisioning
 
 # Two steps: with --fail-under in the first one, slipcover 1.1.0 loses the results of the pytest-xdist workers.
 unit: setup ## run the unit tests and check the coverage of plugins/
