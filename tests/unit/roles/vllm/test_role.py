@@ -228,7 +228,7 @@ def test_changed_secret_changes_the_container_in_check_mode_too() -> None:
     text = load("vars/main.yml")["_vllm_secrets_changed"]
 
     def planned(check: bool, written: bool, removed: bool = False) -> t.Any:
-        facts = {"__vllm_secret_files": {"results": [{"stat": {"mtime": 7.5}}, {"stat": {}}]}}
+        facts = {"__vllm_secret_files": {"results": [{"stat": {"mtime": 7.5}}, {"skipped": True}]}}
         facts |= {"__vllm_secrets_written": {"changed": written}, "__vllm_secrets_removed": {"changed": removed}}
         return Templar(loader=DataLoader(), variables={**facts, "ansible_check_mode": check}).template(trusted(text))
 
