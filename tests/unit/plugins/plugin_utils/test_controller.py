@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import pathlib
+import subprocess
+import sys
 import typing as t
 
 import pytest
@@ -24,6 +26,20 @@ def test_documented_arguments_have_the_keys_of_a_specification() -> None:
     assert arguments["fail_on"] == {"type": "str", "choices": ["fail", "warn", "never"], "default": "fail"}
     assert arguments["baseline_dir"] == {"type": "path", "required": True}
     assert arguments["targets"]["options"] == {"ttft": {"type": "float"}, "itl": {"type": "float"}}
+
+
+def test_garbage_collection_of_a_worker_leaves_out_the_objects_of_its_parent() -> None:
+    program = f"""
+import gc, os
+import {documented_arguments.__module__}
+if os.fork() == 0:
+    print(gc.get_freeze_count() > 10_000)
+else:
+    os.wait()
+    print(gc.get_freeze_count())
+"""
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert output.split() == ["True", "0"]
 
 
 @pytest.mark.parametrize(
