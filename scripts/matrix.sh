@@ -52,8 +52,8 @@ make_environment() {
     site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     mkdir -p "$site/ansible_collections/multigpu"
     ln -sfn "$PWD" "$site/ansible_collections/multigpu/vllm"
-    # scripts/setup.sh installed the collections that galaxy.yml depends on.
-    ln -sfn "$PWD"/.venv/lib/python3*/site-packages/ansible_collections/community "$site/ansible_collections/community"
+    # scripts/setup.sh installed the collections that the roles and playbooks use.
+    ln -sfn "$PWD"/.venv/lib/python3*/site-packages/ansible_collections/{awx,community} "$site/ansible_collections"
     echo "$state" >"$venv/.state"
 }
 
