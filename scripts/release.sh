@@ -24,6 +24,10 @@ grep -qE "^  ['\"]?${version//./\\.}['\"]?:$" changelogs/changelog.yaml ||
 export PATH=$PWD/.venv/bin:$PATH
 python -m venv "$TOOLS"
 "$TOOLS/bin/python" -m pip install --quiet --disable-pip-version-check --requirement requirements-release.txt
+# ansible-lint, which galaxy-importer runs, resolves the modules that the roles use.
+site=$("$TOOLS/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+mkdir -p "$site/ansible_collections"
+ln -sfn "$PWD"/.venv/lib/python3*/site-packages/ansible_collections/{awx,community} "$site/ansible_collections"
 rm -rf dist
 mkdir dist
 
