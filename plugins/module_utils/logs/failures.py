@@ -33,7 +33,7 @@ KERNEL_LINE: t.Final = re.compile(
 #: Messages about the end of a process or container, whatever their level. Exit codes of SIGINT and SIGTERM do not
 #: count, because somebody stopped the program.
 PROCESS_END: t.Final = re.compile(
-    r"core dumped|(?:^|: line \d+: +\d+ |\| +)Killed\b|has been marked (?:as )?dead|CrashLoopBackOff|OOMKilled"
+    r"core dumped|(?:^|: line \d+: +\d+ |\| +)Killed\b(?! 0 )|has been marked (?:as )?dead|CrashLoopBackOff|OOMKilled"
     r"|(?i:\b(?:process|worker|\w*server) (?:has )?(?:crashed|died)\b)"
     r"|\*\*\* SIG\w+ received|[Ff]ailed with result '|repeated too quickly|restart counter is at (?!1\b)"
     r"|(?i:\bexit(?:ed|s|ing)?[ _]?(?:with )?(?:exit )?(?:code|status)?[ :=(]+(?!-(?:2|15)\b|(?:130|143)\b)-?[1-9])"
@@ -49,7 +49,8 @@ _ERROR_LEVEL: t.Final = re.compile(
 _LOWER_LEVEL: t.Final = re.compile(
     r"(?<![\w-])(?:DBG|DEBUG|TRACE|INF|INFO|NOTICE|WARN|WARNING|WRN)(?![\w-])|Warning: |^\[[\d: ,.-]+ [DIW] \d+ \d+\]"
     r"|^W: |(?:^|: )[DIW]\d{4} \d\d:|: [IW] [\w./-]+:\d+\]"
-    r"|(?i:\b(?:level|lvl)=\W?(?:debug|info|warn)|\[(?:debug|info|notice|warn(?:ing)?)\]|: info: |\bwarning:)"
+    r"|(?i:\b(?:level|lvl)=\W?(?:debug|info|warn)|\[(?:debug|info|notice|warn(?:ing)?)\]|: info: "
+    r"|\b(?:hint|note|warning):)"
 )
 #: Words with which any program reports a failure.
 _WORDS: t.Final = (
@@ -86,12 +87,32 @@ _NAMES: t.Final = (
     r"|\bSIG(?:ABRT|BUS|FPE|ILL|SEGV)\b|\b(?:by|received|sending) SIGKILL\b"
     r"|goroutine \d+ \[|\bframe #\d+: |what\(\): |\bexpected [^.]{1,80}\bgot\b"
 )
+#: Text before a word for a failure that makes it a condition, a possibility, a setting, a thing of the past or a count
+#: of zero.
+_TALK_BEFORE: t.Final = re.compile(
+    r"\b(?i:if|when(?:ever)?|unless|until|whether|(?:checking|check|looking) for"
+    r"|to (?:detect|disable|handle))\b[^.:;]{0,60}$"
+    r"|\b(?i:clean|clear|detect|handl|logg|remov)ing (?:(?:all|any|of|old|stale|the|up) ){0,2}$|\b[Pp]revious(?:ly)? $"
+    r"|\bcan(?: \w+){0,3} $|(?:^|[,;()] ?|\b(?:[Dd]etected|[Ff]ound|[Kk]illed|had|has|with) )0(?: \w+){0,2} $"
+    r"|(?i:action|log[ _-]?level|mode|policy)(?: set)? ?(?:to|[:=])\s*[\"']?\w*$"
+)
+#: Word for a failure that is part of a longer name, or whose value says that nothing failed.
+_TALK: t.Final = re.compile(
+    r"(?i)(?:crash|deadlock|errors?|failures?|faults?|hang|hung)(?: report| task)? (?:correction|count(?:er)?s?"
+    r"|detect(?:ion|or)|generation|handlers?|logs?|policy|rate|reporting|reports|recovery|threshold|tracking)\b"
+    r"|(?:dropped|killed|lost) 0 |\w+ 0(?:\s*$|\s+\w+ \d|[,;)])|not supported (?:by|for|in|on) all\b"
+    r"|\w+(?: (?:count|total))?\s*[:=]\s*[\"']?(?:\(?(?:0|none|null|nil|false|n/a)|\[\]|\{\})[\"')]?"
+    r"\s*(?:$|[,;)|}\]]|\w+:\d)"
+)
 #: Phrases about a failure that did not happen or that the program works around.
 _HARMLESS: t.Final = re.compile(
-    r"(?i)\b(?:no|0|without) (?:(?:\w+ )?(?:error|failure)|(?:\w+ ){0,2}(?:errors|failures))\b"
-    r"|\b(?:errors?|failed|failures?)[=:] ?0(?=$|[,;)])|: 0 OK\b"
-    r"|\bignor(?:ed|ing)\b|\bfall(?:ing|s)? ?back\b|\bskip(?:ped|ping)?\b|\bdefaulting\b|\bdeprecated\b|\bcan lead to\b"
-    r"|\b(?:continuing|disabling|proceeding)\b|\boptional\b|\bharmless\b|\bthis is expected\b"
+    r"(?i)\b(?:no|without) (?:(?:\w+ )?(?:error|failure)|(?:\w+ ){0,2}(?:errors|failures))\b"
+    r"|\bno (?:\w+ ){0,2}(?:changes?|conflicts?|issues?|problems?|processes|updates?) (?:detected|found)\b|: 0 OK\b"
+    r"|(?<!be )(?<!not )\b(?:corrected|reconnected|recovered|repaired|restored)\b|(?:^|\] )ignore "
+    r"|\b(?:cache|metadata|state) file\b.*no such file|\byou can (?:safely )?ignore\b"
+    r"|[,.;] (?:now |will )?(?:assum|attempt|compil|creat|generat|(?:re-)?download|re-?build|re-?load|renam|switch|try)"
+    r"ing\b|\bignor(?:ed|ing)\b|\bfall(?:ing|s)? ?back\b|\bskip(?:ped|ping)?\b|\bdefaulting\b|\bdeprecated\b"
+    r"|\bcan lead to\b|\b(?:continuing|disabling|proceeding)\b|\boptional\b|\bharmless\b|\bthis is expected\b"
     r"|[,.;] (?:will )?us(?:e|ing) |\bwill be (?:created|disabled|downloaded|used)\b"
     r"|\b(?:going|switching|using) [^.:]+ instead\b|not a big deal|unable to find image|fault toleran|unrecognized keys"
     r"|newly initialized|not a git repository|\s: *(?:0|N/A|No|None)\s*$|^(?:debconf|invoke-rc\.d): "
@@ -99,19 +120,24 @@ _HARMLESS: t.Final = re.compile(
 #: TensorFlow logs a library that was loaded twice as an error, and containerd the unused network of Kubernetes.
 _HARMLESS_ERROR: t.Final = re.compile(
     r"Unable to register cu\w+ factory|computation placer already registered|no network config found in /etc/cni/net\.d"
+    r"|: skip plugin\b"
 )
-_RETRY: t.Final = re.compile(r"\bretrying\b")
-#: Lines that are no messages: data in JSON, an HTTP status, the entry of a legend, headings, also those of tables, and
-#: the items of a numbered list of possible causes.
+_RETRY: t.Final = re.compile(
+    r"(?i)\bretrying\b|\btrying (?:again|to re\w+)|\b(?:retry|attempt) (\d+)(?:/| of )(?!\1\b)\d"
+)
+#: Lines that are no messages: data in JSON, an HTTP status, the entry of a legend, headings, also those of tables, the
+#: items of a numbered list of possible causes, the description of an option, and a directive of a configuration.
 _DATA: t.Final = re.compile(
-    r"^\s*[{\"]|^HTTP/|^\s*\S+\s+= |^Errors\s*$|^[#\s]*[A-Za-z]+(?:\s{2,}#?[A-Za-z]+){2,}\s*$|^usage: "
+    r"^\s*[{\"]|^HTTP/|^\s*\S+\s+= |^\s*(?:\w+ )?(?:[Ee]rrors|[Ff]ailures):?\s*$|^\s*-(?:\w,? |-[A-Za-z])"
+    r"|^\s*\w+_\w+ [^:]*;$|^[#\s]*[A-Za-z]+(?:\s{2,}#?[A-Za-z]+){2,}\s*$|^usage: "
     r"|^\s*(?:\d+[.)]|\(\d+\)) "
 )
 #: Lines about failures of the kernel itself, of disks, PCIe devices and networks, or in a stack trace of the NVIDIA
 #: driver. Of the other lines of the kernel, only those count that the NVIDIA driver wrote.
 _KERNEL_FAILURE: t.Final = re.compile(
     r"\+0x[\da-f]+/0x[\da-f]+ \[nvidia|general protection fault|\bBUG: |\bOops: |Kernel panic|Kernel memory exposure"
-    r"|(?:soft|hard) (?i:lockup)|blocked for more than \d+ seconds|(?i:\bhardware error\b|detected stalls on)"
+    r"|(?:soft|hard) (?i:lockup)|blocked for more than \d+ seconds|(?i:detected stalls on)"
+    r"|(?i:\bhardware error\b.*(?:\bfatal|machine check:|machine check exception|recoverable|uncorrected))"
     r"|EDAC .*MC\d+: .*(?i:error)"
     r"|page allocation failure|divide error|I/O error(?!.*\bdev (?:fd|sr)\d)|Remounting filesystem read-only"
     r"|\b(?:EXT4-fs|XFS|BTRFS)\b.*(?i:\berror\b|corrupt|shut(?:ting)? ?down)|nvme\S* .*(?:controller is down|timeout)"
@@ -123,6 +149,13 @@ _DRIVER_LINE: t.Final = re.compile(r"(?i)^(?!.*(?:drm|modeset)).*(?:nvidia|nvrm|
 #: Messages of the NVIDIA driver on nodes that work.
 _HARMLESS_DRIVER: t.Final = re.compile(
     r"module verification failed|Chipset Setup Function|nvCheckOkFailedNoLog|taint|i2c timeout"
+)
+#: Messages of a program that works, although something failed before.
+_WENT_ON: t.Final = re.compile(
+    r"(?i)^(?!.*\b(?:check|ensure|if|sure|until|verify|wait(?:ing)?|when|whether)\b).*(?:\bsucceeded\b|100%\|"
+    r"|\bready (?:for|to) |\b(?:is|are|now|server|and) (?:healthy|online|ready|running|up)\b(?! ?\?)"
+    r"|\blisten(?:ing)? (?:at|on)\b|\brunning (?:as|on http)|(?:^|[]:>] )successfully "
+    r"|\b(?:start-?up|initiali[sz]ation|configuration) (?:complete|finished|done))"
 )
 _FRAME: t.Final = re.compile(r'(?:^|\s)File "[^"]+", line \d+, in \S')
 #: Exceptions with which a program is stopped.
@@ -178,8 +211,15 @@ def is_failure(line: str, is_last: bool = False) -> bool:
         return True
     if error := _ERROR_LEVEL.search(text):
         before = text[: error.start()]
-        return not HEDGE.search(before) and not _LOWER_LEVEL.search(before)
+        return not _is_talk(before) and not _LOWER_LEVEL.search(before)
     return _has_failure_word(text)
+
+
+def shows_progress(line: str, is_last: bool = False) -> bool:
+    """Return whether a log line reports that its program went on after a failure. See ``is_failure``."""
+    if _RETRY.search(line):
+        return not is_last
+    return _WENT_ON.search(line) is not None and not _failure().search(line)
 
 
 def open_traceback(lines: Sequence[str]) -> int | None:
@@ -195,4 +235,8 @@ def _has_failure_word(text: str) -> bool:
         return False
     lower = _LOWER_LEVEL.search(text)
     words = _failure().finditer(text, 0, lower.start() if lower else len(text))
-    return any(not HEDGE.search(text[: word.start()]) for word in words)
+    return any(not _is_talk(text[: word.start()]) and not _TALK.match(text, word.start()) for word in words)
+
+
+def _is_talk(before: str) -> bool:
+    return HEDGE.search(before) is not None or _TALK_BEFORE.search(before) is not None

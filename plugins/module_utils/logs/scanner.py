@@ -29,6 +29,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.failures import
     ends_process,
     is_failure,
     open_traceback,
+    shows_progress,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import (
     Prefix,
@@ -100,6 +101,8 @@ _WAITING = re.compile(
 _NO_WORDS = re.compile(r"^\s*$|[~^]\s*$")
 #: Lines about an exception that does not end the process, because a request raised it.
 _SURVIVED = re.compile(r"Exception in ASGI application|/serving(?:_\w+)?\.py|\[?serving_\w+\.py:")
+#: Heading of a banner about a warning, which stands above and below its text, and the maximum number of lines.
+_BANNER, _BANNER_LINES = re.compile(r"^\W*WARNING\W*$"), 20
 _TIMEOUT_ERROR = re.compile(r"\bTimeoutError(?:$|: )")
 #: Number of lines to search for a traceback at the end of the log, and number of lines after which an error is old.
 _TRACEBACK_LINES, _LINES_AFTER_TRACEBACK = 200, 12
@@ -382,7 +385,14 @@ def _survived(lines: Sequence[str]) -> bool:
 
 
 def _without_ignored_exceptions(lines: Sequence[str]) -> list[str]:
-    """Replace the lines about exceptions in destructors by empty lines, because they do not end a process."""
+    """Replace the lines about exceptions in destructors by empty lines, because they do not end a process.
+
+    Replace also the text between two equal headings "WARNING", as in the banners of PyTorch.
+    """
+    lines, banners = list(lines), [index for index, line in enumerate(lines) if _BANNER.match(line)]
+    for start, end in zip(banners[::2], banners[1::2], strict=False):
+        if end - start <= _BANNER_LINES:
+            lines[start:end] = [""] * (end - start)
     result, ignored = [], False
     for line in lines:
         ignored = ignored or "Exception ignored" in line
@@ -407,6 +417,9 @@ def _failure_lines(lines: Sequence[str], ready: bool) -> list[int]:
         for index, line in enumerate(lines)
         if (index >= max(old, went_on) or KERNEL_LINE.search(line)) and is_failure(line, index in last)
     ]
+    if failures:
+        worked = max((i for i, line in enumerate(lines) if shows_progress(line, i in last)), default=-1)
+        failures = [i for i in failures if i > worked or KERNEL_LINE.search(lines[i]) or ends_process(lines[i])]
     recent = max(old, 0)
     frame = open_traceback(lines[recent:])
     return failures if frame is None else [*failures, recent + frame]

@@ -6,7 +6,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.failures import ends_process, is_failure
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.failures import (
+    ends_process,
+    is_failure,
+    shows_progress,
+)
 
 FAILURES = [
     # Texts of the C library, also in the lower case of Go.
@@ -38,6 +42,22 @@ FAILURES = [
     "[  123.4] blk_update_request: I/O error, dev sda, sector 12345",
     "Feb 23 03:28:16 node kernel: EDAC sbridge MC1: HANDLING MCE MEMORY ERROR",
     "[  123.4] NETDEV WATCHDOG: eth0 (mlx5_core): transmit queue 3 timed out",
+    "[  123.4] {1}[Hardware Error]: event severity: fatal",
+    # Zero, "all" and "retry" that excuse nothing.
+    "GPU 0 is not responding",
+    "Error: 0 GPUs found",
+    "error: none of the GPUs are usable",
+    "CUDA error on device: 0",
+    "barrier failed on all ranks",
+    "download attempt 5/5 failed",
+    # Words that look like settings, conditions and recoveries.
+    "MIG mode not supported",
+    "Error handling request abc",
+    "detecting GPUs failed",
+    "level=ERROR msg=stopping",
+    "error: the filesystem must be repaired",
+    "-bash: vllm: command not found",
+    "OCI runtime create failed: starting container process caused: exec: no such file or directory",
 ]
 
 HARMLESS = [
@@ -61,6 +81,42 @@ HARMLESS = [
     "10-listen-on-ipv6-by-default.sh: info: can not modify /etc/nginx/conf.d/default.conf (read-only file system?)",
     "            SRAM Uncorrectable Parity         : 0",
     "        HW Thermal Slowdown               : Not Active",
+    # Counts of zero, and values that say that nothing failed.
+    "(autoscaler +1m) 0 Workers killed by the memory monitor",
+    "Killed 0 workers due to memory pressure",
+    "          TX errors 0  dropped 0 overruns 0  carrier 0  collisions 0",
+    "last error: (none)",
+    "|  No running processes found                                                 |",
+    # Conditions, possibilities and purposes.
+    "If the download fails, set HF_ENDPOINT.",
+    "This can cause errors with an old driver.",
+    "Checking for broken dependencies... done",
+    "Deadlock detection is on",
+    # Settings, options and headings.
+    "  restartPolicy: OnFailure",
+    "log level: error",
+    "  --max-failures N      Maximum number of failures before aborting (default: 3)",
+    "    proxy_next_upstream error timeout invalid_header http_500;",
+    "Recent failures:",
+    # The program works around it, or the failure is over.
+    "Failed to load the graph, compiling from scratch",
+    "[2025-06-01 10:00:00 TP0] Ignore import error when loading sglang.srt.models.kimi_vl: No module named 'x'",
+    "Loaded the checkpoint of the previous crashed run",
+    "[  1.2] {1}[Hardware Error]: It has been corrected by h/w and requires no further action",
+    'level=error msg="failed to initialize a tracing processor" error="no OpenTelemetry endpoint: skip plugin"',
+    "slurmctld: error: Could not open node state file /var/spool/slurmctld/node_state: No such file or directory",
+]
+
+PROGRESS = [
+    ("INFO:     Uvicorn running on http://0.0.0.0:8000 (Press CTRL+C to quit)", True),
+    ("model.safetensors: 100%|##########| 5.0G/5.0G [00:10<00:00]", True),
+    ("slurmctld: Running as primary controller", True),
+    ("nginx: configuration complete; ready for start up", True),
+    ("warning: Clone succeeded, but checkout failed.", False),
+    ("Please check that the server is running", False),
+    ("Is the docker daemon running?", False),
+    ("The network is unreachable, and the server is running", False),
+    ("Waiting until the server is ready", False),
 ]
 
 
@@ -72,6 +128,11 @@ def test_is_failure_line_of_any_program_is_reported(line: str) -> None:
 @pytest.mark.parametrize("line", HARMLESS)
 def test_is_failure_harmless_line_is_not_reported(line: str) -> None:
     assert not is_failure(line, is_last=True)
+
+
+@pytest.mark.parametrize(("line", "expected"), PROGRESS)
+def test_shows_progress_only_messages_of_working_programs_count(line: str, expected: bool) -> None:
+    assert shows_progress(line) is expected
 
 
 def test_is_failure_call_that_is_repeated_counts_only_at_the_end() -> None:

@@ -413,6 +413,20 @@ def test_unrecognised_error_before_progress_of_the_start_is_not_reported() -> No
     assert serious(scan(error + "INFO 10-01 10:00:09 [loader.py:1] Loading weights took 2.49 seconds\n")) == set()
 
 
+def test_unrecognised_error_before_a_message_of_a_working_program_is_not_reported() -> None:
+    error, retry = "GET /model: Read timed out.\n", "Retrying in 1s [Retry 1/5].\n"
+    assert serious(scan(error + retry)) == {"unrecognised_error"}
+    assert serious(scan(error + retry + "Fetching 3 files\nLoading\n")) == set()
+    assert serious(scan(error + "Server is ready\n")) == set()
+    assert serious(scan("vllm-1 exited with code 139\nServer is ready\n")) == {"unrecognised_error"}
+
+
+def test_unrecognised_error_in_a_banner_is_not_reported() -> None:
+    heading, text = "   !! WARNING !!\n", "!!!!\nThe compiler is not compatible\n!!!!\n"
+    assert serious(scan(heading + text + heading)) == set()
+    assert serious(scan(heading + text)) == {"unrecognised_error"}
+
+
 def test_unrecognised_error_is_not_a_line_that_a_warning_names() -> None:
     ray = "(autoscaler +9s) Error: No available node types can fulfill resource request {'GPU': 1.0}.\n"
     assert serious(scan(ray)) == {"ray_resources_missing"}
