@@ -50,7 +50,7 @@ _LOWER_LEVEL: t.Final = re.compile(
     r"(?<![\w-])(?:DBG|DEBUG|TRACE|INF|INFO|NOTICE|WARN|WARNING|WRN)(?![\w-])|Warning: |^\[[\d: ,.-]+ [DIW] \d+ \d+\]"
     r"|^W: |(?:^|: )[DIW]\d{4} \d\d:|: [IW] [\w./-]+:\d+\]"
     r"|(?i:\b(?:level|lvl)=\W?(?:debug|info|warn)|\[(?:debug|info|notice|warn(?:ing)?)\]|: info: "
-    r"|\b(?:hint|note|warning):)"
+    r"|\b(?:hint|note|warning):)|\bLOG:  |\[[DIW] [\w./-]+:\d+\]"
 )
 #: Words with which any program reports a failure.
 _WORDS: t.Final = (
@@ -102,14 +102,15 @@ _TALK: t.Final = re.compile(
     r"|detect(?:ion|or)|generation|handlers?|logs?|policy|rate|reporting|reports|recovery|threshold|tracking)\b"
     r"|(?:dropped|killed|lost) 0 |\w+ 0(?:\s*$|\s+\w+ \d|[,;)])|not supported (?:by|for|in|on) all\b"
     r"|\w+(?: (?:count|total))?\s*[:=]\s*[\"']?(?:\(?(?:0|none|null|nil|false|n/a)|\[\]|\{\})[\"')]?"
-    r"\s*(?:$|[,;)|}\]]|\w+:\d)"
+    r"\s*(?:\.?$|[,;)|}\]]|\w+:\d)"
 )
 #: Phrases about a failure that did not happen or that the program works around.
 _HARMLESS: t.Final = re.compile(
     r"(?i)\b(?:no|without) (?:(?:\w+ )?(?:error|failure)|(?:\w+ ){0,2}(?:errors|failures))\b"
     r"|\bno (?:\w+ ){0,2}(?:changes?|conflicts?|issues?|problems?|processes|updates?) (?:detected|found)\b|: 0 OK\b"
     r"|(?<!be )(?<!not )\b(?:corrected|reconnected|recovered|repaired|restored)\b|(?:^|\] )ignore "
-    r"|\b(?:cache|metadata|state) file\b.*no such file|\byou can (?:safely )?ignore\b"
+    r"|\berror: note: |\b(?:cache|metadata|state) file\b.*no such file"
+    r"|\bincomplete \w+ data checkpoint file|\byou can (?:safely )?ignore\b"
     r"|[,.;] (?:now |will )?(?:assum|attempt|compil|creat|generat|(?:re-)?download|re-?build|re-?load|renam|switch|try)"
     r"ing\b|\bignor(?:ed|ing)\b|\bfall(?:ing|s)? ?back\b|\bskip(?:ped|ping)?\b|\bdefaulting\b|\bdeprecated\b"
     r"|\bcan lead to\b|\b(?:continuing|disabling|proceeding)\b|\boptional\b|\bharmless\b|\bthis is expected\b"
@@ -117,10 +118,11 @@ _HARMLESS: t.Final = re.compile(
     r"|\b(?:going|switching|using) [^.:]+ instead\b|not a big deal|unable to find image|fault toleran|unrecognized keys"
     r"|newly initialized|not a git repository|\s: *(?:0|N/A|No|None)\s*$|^(?:debconf|invoke-rc\.d): "
 )
-#: TensorFlow logs a library that was loaded twice as an error, and containerd the unused network of Kubernetes.
+#: TensorFlow logs a library that was loaded twice as an error, containerd the unused network of Kubernetes, and pip a
+#: conflict that does not stop it.
 _HARMLESS_ERROR: t.Final = re.compile(
     r"Unable to register cu\w+ factory|computation placer already registered|no network config found in /etc/cni/net\.d"
-    r"|: skip plugin\b"
+    r"|: skip plugin\b|pip's dependency resolver does not|, but you have .+ which is incompatible"
 )
 _RETRY: t.Final = re.compile(
     r"(?i)\bretrying\b|\btrying (?:again|to re\w+)|\b(?:retry|attempt) (\d+)(?:/| of )(?!\1\b)\d"
@@ -152,10 +154,10 @@ _HARMLESS_DRIVER: t.Final = re.compile(
 )
 #: Messages of a program that works, although something failed before.
 _WENT_ON: t.Final = re.compile(
-    r"(?i)^(?!.*\b(?:check|ensure|if|sure|until|verify|wait(?:ing)?|when|whether)\b).*(?:\bsucceeded\b|100%\|"
-    r"|\bready (?:for|to) |\b(?:is|are|now|server|and) (?:healthy|online|ready|running|up)\b(?! ?\?)"
-    r"|\blisten(?:ing)? (?:at|on)\b|\brunning (?:as|on http)|(?:^|[]:>] )successfully "
-    r"|\b(?:start-?up|initiali[sz]ation|configuration) (?:complete|finished|done))"
+    r"(?i)^(?!.*\b(?:check|ensure|if|sure|until|verify|wait(?:ing)?|when|whether)\b).*(?:\bready (?:for|to) |100%\|"
+    r"|\b(?:is|are|now|server|and) (?:healthy|online|ready|running|up)\b(?! ?\?)|\bsucceeded\b"
+    r"|\blisten(?:ing)? (?:at|on)\b|\bloading \d+/\d|\bresuming from\b|\brunning (?:as|on http)"
+    r"|(?:^|[]:>] )successfully |\b(?:start-?up|initiali[sz]ation|configuration) (?:complete|finished|done))"
 )
 _FRAME: t.Final = re.compile(r'(?:^|\s)File "[^"]+", line \d+, in \S')
 #: Exceptions with which a program is stopped.

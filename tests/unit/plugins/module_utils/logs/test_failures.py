@@ -104,6 +104,10 @@ HARMLESS = [
     "Loaded the checkpoint of the previous crashed run",
     "[  1.2] {1}[Hardware Error]: It has been corrected by h/w and requires no further action",
     'level=error msg="failed to initialize a tracing processor" error="no OpenTelemetry endpoint: skip plugin"',
+    "slurmctld: error: NOTE: Trying backup state save file. Information may be lost!",
+    "* Done loading RDB, keys loaded: 9840, keys expired: 0.",
+    "[22-1] LOG:  could not bind IPv6 socket: Cannot assign requested address",
+    "test ... [W socket.cpp:401] [c10d] The server socket cannot be initialized on [::]:29500",
     "slurmctld: error: Could not open node state file /var/spool/slurmctld/node_state: No such file or directory",
 ]
 
