@@ -62,6 +62,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.template_cache 
     LineTemplate,
     TemplateCache,
     as_in_templates,
+    without_decimal_digits,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import mask_line
 
@@ -78,6 +79,7 @@ for _signature in SIGNATURES:
     _SIGNATURES_BY_NEEDLE.setdefault(_signature.needle, []).append(_signature)
 
 _SUBSTRINGS_IN_TEMPLATES: t.Final = as_in_templates(REQUIRED_SUBSTRINGS)
+_SUBSTRINGS_WITH_DIGITS: t.Final = without_decimal_digits(REQUIRED_SUBSTRINGS)
 _NEEDLES_IN_TEMPLATES: t.Final = as_in_templates(list(_SIGNATURES_BY_NEEDLE))
 
 #: Number of characters at the start of a message that are searched for facts.
@@ -141,7 +143,9 @@ class Scanner:
         self._facts = EngineLogParser()
         self._faults: dict[tuple[str, int | None, str | None], LogFault] = {}
         self._earlier: Counter[str] = Counter()
-        self._templates = TemplateCache(_SUBSTRINGS_IN_TEMPLATES, _NEEDLES_IN_TEMPLATES, SIGNIFICANT_NUMBERS)
+        self._templates = TemplateCache(
+            _SUBSTRINGS_IN_TEMPLATES, _SUBSTRINGS_WITH_DIGITS, _NEEDLES_IN_TEMPLATES, SIGNIFICANT_NUMBERS
+        )
         self._rank_of: dict[tuple[str | None, int | None], int] = {}
         self._hosts: set[str] = set()
         self._waits: dict[str | None, list[tuple[int, str]]] = {}

@@ -30,6 +30,12 @@ def as_in_templates(substrings: Sequence[str]) -> list[bytes]:
     return minimal([substring.encode().translate(None, _HEX_DIGITS) for substring in substrings])
 
 
+def without_decimal_digits(substrings: Sequence[str]) -> list[bytes]:
+    """Return those of ``substrings`` that contain decimal digits, without these digits."""
+    texts = [substring.encode() for substring in substrings]
+    return [short for text in texts if (short := text.translate(None, _DIGITS)) != text]
+
+
 @dataclass(eq=False, slots=True)
 class LineTemplate:
     """A group of log lines that differ only in numbers, and the faults that these lines show.
@@ -83,11 +89,13 @@ class TemplateCache:
     ``source`` is the name of the file that contains the lines.
 
     :param all_substrings: the substrings for which the log filter searches, converted by ``as_in_templates``.
+    :param substrings_with_digits: those of them that contained decimal digits, without these digits only.
     :param fault_substrings: the subset of ``all_substrings`` that occurs in lines with faults.
     :param significant_numbers: patterns of the numbers that can change the meaning of a line.
     """
 
     all_substrings: Sequence[bytes]
+    substrings_with_digits: Sequence[bytes]
     fault_substrings: Sequence[bytes]
     significant_numbers: Sequence[re.Pattern[bytes]]
     source: str | None = None
@@ -145,8 +153,10 @@ class TemplateCache:
             self._store(line.key, line.template or LineTemplate(numbers=line.numbers))
             self._store(line.exact_key, meaning)
         elif meaning is NO_MATCH and any(substring in line.key for substring in self.all_substrings):
-            # Only lines that differ from this line in nothing but decimal digits certainly have the same meaning.
-            self._store(line.exact_key, meaning)
+            # Only lines that differ from this line in nothing but decimal digits certainly have the same meaning. Even
+            # these may not, if the digits may belong to a substring that the filter searches, such as "Channel 00/".
+            if not any(substring in line.exact_key for substring in self.substrings_with_digits):
+                self._store(line.exact_key, meaning)
         else:
             self._store(line.key, meaning)
 

@@ -13,13 +13,17 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.template_cache 
     LineTemplate,
     TemplateCache,
     as_in_templates,
+    without_decimal_digits,
 )
 
 NUMBERS = (re.compile(rb"status=\d+"),)
 
 
 def cache() -> TemplateCache:
-    return TemplateCache(as_in_templates(["NCCL WARN", "Xid ("]), as_in_templates(["Xid ("]), NUMBERS)
+    substrings = ["NCCL WARN", "Xid (", "Channel 00/"]
+    return TemplateCache(
+        as_in_templates(substrings), without_decimal_digits(substrings), as_in_templates(["Xid ("]), NUMBERS
+    )
 
 
 def pending(templates: TemplateCache, text: str) -> list[int]:
@@ -76,6 +80,12 @@ def test_template_harmless_line_that_looks_like_a_fault_is_stored_exactly() -> N
     templates = cache()
     learn(templates, "1:Xi (7\n", NO_MATCH)
     assert pending(templates, "2:Xi (8\n3:Xid (8\n") == [3]
+
+
+def test_template_line_with_another_digit_than_a_substring_is_parsed_again() -> None:
+    templates = cache()
+    learn(templates, "1:Channel 01/02 : 0 1\n", NO_MATCH)
+    assert pending(templates, "2:Channel 00/02 : 0 1\n") == [2]
 
 
 def test_template_long_line_and_carriage_return_are_not_remembered() -> None:
