@@ -30,6 +30,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import 
 
 #: Number of bytes to keep from the end of a log, to check how the log ends.
 TAIL: t.Final = 1 << 16
+#: Maximum size in bytes of a block of matching lines. Larger blocks do not fit into the processor's cache.
+_OUTPUT_BLOCK: t.Final = 1 << 16
 #: Number of samples of a log from which the search patterns are chosen, and the size of each sample in bytes.
 _SAMPLES, _SAMPLE_SIZE = 4, 1024
 
@@ -194,7 +196,7 @@ def _output(
     output = t.cast(t.BinaryIO, process.stdout)
     rest = b""
     try:
-        while block := os.read(output.fileno(), BLOCK):
+        while block := os.read(output.fileno(), _OUTPUT_BLOCK):
             end = block.rfind(b"\n") + 1
             if end:
                 yield rest + block[:end]

@@ -158,7 +158,9 @@ class Scanner:
 
     def feed(self, matches: bytes) -> None:
         """Process log lines, each in the form ``<number>:<line>\\n``."""
-        for line in self._templates.lines_to_parse(matches.replace(b"\r\n", b"\n")):
+        if b"\r" in matches:
+            matches = matches.replace(b"\r\n", b"\n")
+        for line in self._templates.lines_to_parse(matches):
             if line.exact_key is None:
                 # Progress bars print carriage returns, so one line may contain several messages.
                 for message in filter(None, line.text.split(b"\r")):

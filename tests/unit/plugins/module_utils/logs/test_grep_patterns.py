@@ -38,7 +38,7 @@ def test_rare_patterns_cover_any_substrings(substrings: list[bytes], sample: byt
 
 
 def test_rare_patterns_start_with_rare_bytes() -> None:
-    assert rare_patterns([b"eee Xid (eee"], b"GET eee ( eee 200\n" * 9) == [b"Xid ("]
+    assert rare_patterns([b"eee Xid (eee"], b"GET eee ( eee 200\n" * 9) == [b"Xid"]
 
 
 @given(st.text("abc.[](){}*+?^$|\\\\-x", min_size=1, max_size=6))
