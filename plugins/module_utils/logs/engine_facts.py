@@ -364,7 +364,7 @@ class EngineLogParser:
         return facts
 
 
-#: Patterns that extract facts from a line. The NCCL version is not included: ``SIGNIFICANT_NUMBERS`` covers it.
+#: Patterns that extract facts from a line. ``SIGNIFICANT_NUMBERS`` covers the NCCL version and the engine's number.
 _FACT_PATTERNS = (
     *(_ENGINE, _DUMP, _API_VERSION, _BANNER, _PLAIN_VERSION, _ARGUMENTS, _RANK, _WORLD, _NRANKS, _NCCL_RING),
     *(_NCCL_TESTS, _NCCL_TESTS_RANK, _MEGATRON_WORLD, _PYNCCL, _MEGATRON, _KV_TOKENS, _KV_BLOCKS, _KV_MEMORY),
@@ -385,9 +385,9 @@ _FACT_PATTERNS = (
 def numbers_change_facts(prefix: Prefix, text: str) -> bool:
     """Return whether the facts in a log line may change if only the numbers in the line change.
 
-    The NCCL version is not considered.
+    The NCCL version and the number of the engine are not considered.
     """
-    if _is_worker(prefix) or _ENGINE_LABEL.fullmatch(prefix.label or ""):
+    if _is_worker(prefix):
         return True
     text = without_user_text(text)
     return "startup complete" in text or any(pattern.search(text) for pattern in _FACT_PATTERNS)

@@ -208,12 +208,11 @@ class Scanner:
 
     def _forget_last_start(self) -> None:
         """Discard the faults that were found before vLLM was restarted, except those that the kernel logged."""
-        self._templates.flush_counts()
+        self._templates.forget()
         for fault in self._faults.values():
             if not fault.kernel and fault.severity != INFO:
                 self._earlier[fault.class_] += fault.count
         self._faults = {key: fault for key, fault in self._faults.items() if fault.kernel}
-        self._templates.forget_faults()
         self._waits.clear()
         self._rank_of.clear()
         self._open_comms = 0

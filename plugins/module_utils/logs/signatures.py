@@ -584,6 +584,7 @@ SIGNIFICANT_NUMBERS: t.Final[tuple[re.Pattern[bytes], ...]] = tuple(
         rb"values ?: ?\d+",
         rb"\d+ Client Error",
         rb"CCL version [\w.:+ -]*",
+        rb"EngineCore_(?:DP)?\d+",
     )
 )
 

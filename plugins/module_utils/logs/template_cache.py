@@ -164,8 +164,7 @@ class TemplateCache:
         if template is None:
             return
         if len(self._templates) >= _MAX_TEMPLATES:
-            self.flush_counts()
-            self._templates.clear()
+            self.forget()
         self._templates[key] = template
 
     def flush_counts(self) -> None:
@@ -179,7 +178,7 @@ class TemplateCache:
                         fault.last_line, fault.last_source = number, self.source
                 template.count = 0
 
-    def forget_faults(self) -> None:
-        """Remove from the cache all templates of lines that show faults."""
-        for key in [key for key, template in self._templates.items() if template.faults]:
-            del self._templates[key]
+    def forget(self) -> None:
+        """Remove all templates from the cache, because their lines may show other faults or facts after a restart."""
+        self.flush_counts()
+        self._templates.clear()

@@ -522,6 +522,19 @@ def test_template_cache_gives_the_result_of_parsing_every_line(part: int, monkey
     assert counted == scan_lines(lines)
 
 
+def test_scanner_restart_reads_the_same_facts_again() -> None:
+    start = (
+        ENGINE
+        + """
+gpu-01:8:9 [0] NCCL INFO NCCL version 2.28.9+cuda13.0
+(EngineCore_DP0 pid=7) ERROR 01-01 10:00:00 [core.py:843] a step failed (run with NCCL_DEBUG=INFO for details)
+(EngineCore_DP3 pid=8) ERROR 01-01 10:00:01 [core.py:843] a step failed (run with NCCL_DEBUG=INFO for details)
+"""
+    )
+    facts = scan(start + start).facts
+    assert (facts.boots, facts.nccl_version, facts.data_parallel_size) == (2, "2.28.9+cuda13.0", 4)
+
+
 @pytest.mark.parametrize("before", ["", "x " * 300], ids=["at the start", "far in the line"])
 def test_scanner_masks_secrets_before_it_shortens_a_line(before: str) -> None:
     """The end of the shown text is within each of the secrets once."""

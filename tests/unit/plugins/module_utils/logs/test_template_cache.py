@@ -95,9 +95,11 @@ def test_template_long_line_and_carriage_return_are_not_remembered() -> None:
     assert pending(templates, text) == [1, 2]
 
 
-def test_forget_faults_keeps_other_templates() -> None:
-    templates = cache()
+def test_forget_counts_and_removes_all_templates() -> None:
+    templates, fault = cache(), LogFault("xid", "error", "Xid (1", 2, 2)
     learn(templates, "1:quiet\n", NO_MATCH)
-    learn(templates, "2:Xid (1\n", LineTemplate((LogFault("xid", "error", "Xid (1", 2, 2),)))
-    templates.forget_faults()
-    assert pending(templates, "3:quiet\n4:Xid (2\n") == [4]
+    learn(templates, "2:Xid (1\n", LineTemplate((fault,)))
+    assert pending(templates, "3:Xid (2\n") == []
+    templates.forget()
+    assert fault.count == 2
+    assert pending(templates, "4:quiet\n5:Xid (2\n") == [4, 5]
