@@ -43,22 +43,23 @@ _RAY_REPEAT = re.compile(r"(?<!\s)\s*\[repeated \d+x across cluster\].*$")
 _ISO = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?"
 _SYSLOG_STAMP = r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d"
 
-_NEUTRAL = tuple(
-    re.compile(pattern)
-    for pattern in (
-        rf"{_ISO} (?:stdout|stderr) [FP] ",  # CRI
-        rf"(?:{_ISO}|{_SYSLOG_STAMP}) [\w.:-]+ [\w./@()-]+(?:\[\d+\])?: ",  # syslog, journald
-        rf"{_ISO}(?:\s+|$)",
-        rf"\[{_ISO}\]\s*",
-        r"kern\s*:\s*\w+\s*:\s*",  # dmesg --decode
-        r"<\d{1,3}>(?:1 )?",
-        r"\[\s*\d+\.\d+\]\s*",  # dmesg
-        r"\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\]\s*",  # dmesg -T
-        r"\[pod/[^\]]+\]\s*",
-        r"(?:[\w.-]+\s*)?\|\s",  # docker compose, loguru
-        r">\s+",  # a quoted log
-        r"\d{1,4}:\s+(?=\S)",  # srun --label
-        r"kernel: ",
+_NEUTRAL = re.compile(
+    "|".join(
+        (
+            rf"{_ISO} (?:stdout|stderr) [FP] ",  # CRI
+            rf"(?:{_ISO}|{_SYSLOG_STAMP}) [\w.:-]+ [\w./@()-]+(?:\[\d+\])?: ",  # syslog, journald
+            rf"{_ISO}(?:\s+|$)",
+            rf"\[{_ISO}\]\s*",
+            r"kern\s*:\s*\w+\s*:\s*",  # dmesg --decode
+            r"<\d{1,3}>(?:1 )?",
+            r"\[\s*\d+\.\d+\]\s*",  # dmesg
+            r"\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\]\s*",  # dmesg -T
+            r"\[pod/[^\]]+\]\s*",
+            r"(?:[\w.-]+\s*)?\|\s",  # docker compose, loguru
+            r">\s+",  # a quoted log
+            r"\d{1,4}:\s+(?=\S)",  # srun --label
+            r"kernel: ",
+        )
     )
 )
 _MPI = re.compile(r"\[\d+,(\d+)\]<std(?:out|err)>:?\s?")
@@ -133,7 +134,7 @@ def _without_first_prefix(prefix: Prefix, text: str) -> str | None:
         prefix.host, prefix.pid, prefix.device = match[1], int(match[2]), int(match[3])
         prefix.level, prefix.source = match[4], "nccl"
     else:
-        match = next(filter(None, (label.match(text) for label in _NEUTRAL)), None)
+        match = _NEUTRAL.match(text)
     return text[match.end() :] if match else None
 
 
