@@ -151,12 +151,12 @@ pairs:
       type: bool
       returned: success
       sample: true
-    copy:
+    copy_verdict:
       description: Verdict on copies by the GPU's copy engine.
       type: str
       returned: always
       sample: pass
-    write:
+    write_verdict:
       description: Verdict on writes by a kernel, which NCCL and vLLM's custom all-reduce need.
       type: str
       returned: always
@@ -219,7 +219,7 @@ layers:
     all-reduce needs.
   returned: success
   type: dict
-  sample: {driver: pass, copy: pass, custom_all_reduce: pass, nccl: pass}
+  sample: {driver: pass, copies: pass, custom_all_reduce: pass, nccl: pass}
 settings:
   description: Environment variables and arguments that keep vLLM from access between the GPUs. Empty if the access is
     right, and if all-reduce also goes wrong without it.

@@ -82,8 +82,8 @@ def pairs_of(rows: Sequence[Row], gpus: Sequence[int], sizes: Sequence[int]) -> 
         usual = statistics.median(measured) if measured else 0.0
         for pair in result:
             bandwidth = pair[f"{method}_bandwidth"]
-            if bandwidth and bandwidth < SLOW * usual and pair[method] == "pass":
-                pair[method] = "slow"
+            if bandwidth and bandwidth < SLOW * usual and pair[f"{method}_verdict"] == "pass":
+                pair[f"{method}_verdict"] = "slow"
                 pair["seen"] = (
                     pair["seen"] or f"{gb_per_second(bandwidth)}, half of all directions reach {gb_per_second(usual)}"
                 )
@@ -101,7 +101,7 @@ def _pair(rows: Sequence[Row], sizes: Sequence[int]) -> Verdict:
             verdict, seen = ("unsupported" if offered is False else "not_tested"), None
         elif verdict == "pass" and "bandwidth" not in speed:
             verdict, seen = outcome([speed], []) if speed else ("not_tested", "the speed was not measured")
-        pair |= {method: verdict, f"{method}_bandwidth": speed.get("bandwidth")}
+        pair |= {f"{method}_verdict": verdict, f"{method}_bandwidth": speed.get("bandwidth")}
         pair |= {f"{method}_latency": speed.get("latency")}
         pair["seen"] = pair["seen"] or seen
     return pair
@@ -140,22 +140,22 @@ def layers_of(pairs: Sequence[Verdict], groups: Sequence[Verdict]) -> dict[str, 
     offers = {True: "pass", False: "unsupported", None: "not_tested"}
     return {
         "driver": worst(offers[pair["offered"]] for pair in pairs),
-        "copy": worst(pair["copy"] for pair in pairs),
-        "custom_all_reduce": worst(pair["write"] for pair in pairs),
+        "copies": worst(pair["copy_verdict"] for pair in pairs),
+        "custom_all_reduce": worst(pair["write_verdict"] for pair in pairs),
         "nccl": worst(group["verdict"] for group in groups),
     }
 
 
 def verdict_of(pairs: Sequence[Verdict], groups: Sequence[Verdict]) -> str:
     """Return the worst verdict on any pair or group."""
-    verdicts = [pair[method] for pair in pairs for method in ("copy", "write")]
+    verdicts = [pair[f"{method}_verdict"] for pair in pairs for method in ("copy", "write")]
     return worst([*verdicts, *(group["verdict"] for group in groups)])
 
 
 def finding(pairs: Sequence[Verdict], groups: Sequence[Verdict]) -> Finding:
     """Return the ``hardware.peer_data`` finding, which names the GPUs of the worst verdict."""
     named = [
-        (f"GPU {pair['from']} to GPU {pair['to']}", worst((pair["copy"], pair["write"])), pair["seen"])
+        (f"GPU {pair['from']} to GPU {pair['to']}", worst((pair["copy_verdict"], pair["write_verdict"])), pair["seen"])
         for pair in pairs
     ]
     for group in groups:
@@ -182,7 +182,7 @@ def settings(layers: Mapping[str, str], groups: Sequence[Verdict]) -> dict[str, 
 
     They are empty if all-reduce also goes wrong without this access, because no setting avoids the fault then.
     """
-    bad = any(layers[layer] in BAD for layer in ("copy", "custom_all_reduce", "nccl"))
+    bad = any(layers[layer] in BAD for layer in ("copies", "custom_all_reduce", "nccl"))
     controls = (verdict for group in groups for arm, verdict in group["arms"].items() if arm.startswith("control"))
     bad = bad and not any(verdict in BAD for verdict in controls)
     arguments = ["--disable-custom-all-reduce"] if bad else []

@@ -166,7 +166,7 @@ def _peers(node: NodeFacts) -> list[dict[str, t.Any]]:
     pairs = [
         {
             **_pick(pair, "from", "to"),
-            "verdict": worst_verdict((pair["copy"], pair["write"])),
+            "verdict": worst_verdict((pair["copy_verdict"], pair["write_verdict"])),
             "bandwidth": pair.get("write_bandwidth"),
         }
         for pair in node.peer_data.data.get("pairs") or ()

@@ -33,9 +33,9 @@ def test_two_h200_pass_with_the_recorded_bandwidth() -> None:
 @pytest.mark.parametrize(
     ("change", "where", "layer", "verdict"),
     [
-        ({"hangs": [0]}, {"test": "copy", "from": 0, "bytes": LAST}, "copy", "hangs"),
+        ({"hangs": [0]}, {"test": "copy", "from": 0, "bytes": LAST}, "copies", "hangs"),
         ({"error": "cuLaunchKernel: error"}, {"test": "write", "to": 1, "bytes": 4}, "custom_all_reduce", "fails"),
-        ({"bandwidth": 90e9}, {"test": "copy_speed", "from": 1}, "copy", "slow"),
+        ({"bandwidth": 90e9}, {"test": "copy_speed", "from": 1}, "copies", "slow"),
         ({"offered": False}, {"test": "driver", "from": 1}, "driver", "unsupported"),
         ({"error": "cuInit: error", "offered": None}, {"test": "driver", "to": 0}, "driver", "not_tested"),
         ({"hangs": [0, 1]}, {"arm": "Simple", "bytes": LAST, "under_load": True}, "nccl", "hangs"),

@@ -13,7 +13,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.command import Comma
 from ansible_collections.multigpu.vllm.plugins.module_utils.peer import run
 
 OPTIONS = {"gpus": [0, 1, 2], "image": None, "library": None, "deadline": 60, "timeout": 120, "under_load": False}
-GOOD = {"driver": "pass", "copy": "pass", "custom_all_reduce": "pass", "nccl": "pass"}
+GOOD = {"driver": "pass", "copies": "pass", "custom_all_reduce": "pass", "nccl": "pass"}
 
 
 @pytest.fixture(autouse=True)
@@ -39,13 +39,18 @@ def test_run_of_healthy_gpus_passes_on_every_layer(fake_gpus: Callable[[str], Co
 @pytest.mark.parametrize(
     ("fault", "layers", "status", "where"),
     [
-        ("mirror", {"copy": "corrupts", "custom_all_reduce": "corrupts"}, "fail", "GPU 2 to GPU 1"),
-        ("byte", {"copy": "corrupts", "custom_all_reduce": "corrupts"}, "fail", "GPU 2 to GPU 1"),
-        ("large", {"copy": "corrupts", "custom_all_reduce": "corrupts"}, "fail", "GPU 2 to GPU 1"),
-        ("slow", {"copy": "slow", "custom_all_reduce": "slow"}, "warn", "GPU 2 to GPU 1"),
+        ("mirror", {"copies": "corrupts", "custom_all_reduce": "corrupts"}, "fail", "GPU 2 to GPU 1"),
+        ("byte", {"copies": "corrupts", "custom_all_reduce": "corrupts"}, "fail", "GPU 2 to GPU 1"),
+        ("large", {"copies": "corrupts", "custom_all_reduce": "corrupts"}, "fail", "GPU 2 to GPU 1"),
+        ("slow", {"copies": "slow", "custom_all_reduce": "slow"}, "warn", "GPU 2 to GPU 1"),
         ("sum", {"nccl": "corrupts"}, "fail", "all-reduce over GPUs 1, 2"),
         ("always", {"nccl": "inconclusive"}, "fail", "all-reduce over GPUs 1, 2"),
-        ("denied", {"driver": "unsupported", "copy": "unsupported", "custom_all_reduce": "unsupported"}, "pass", None),
+        (
+            "denied",
+            {"driver": "unsupported", "copies": "unsupported", "custom_all_reduce": "unsupported"},
+            "pass",
+            None,
+        ),
     ],
 )
 def test_run_names_the_faulty_pair(
@@ -76,7 +81,7 @@ def test_run_names_a_pair_that_hangs_in_all_reduce_and_tests_the_others(
 
 def test_run_names_a_pair_whose_transfer_never_ends(fake_gpus: Callable[[str], Commands]) -> None:
     result = result_of(fake_gpus("stuck:0-1"), gpus=[0, 1], deadline=4)
-    verdicts = {(pair["from"], pair["to"]): pair["copy"] for pair in result["pairs"]}
+    verdicts = {(pair["from"], pair["to"]): pair["copy_verdict"] for pair in result["pairs"]}
     assert verdicts == {(0, 1): "hangs", (1, 0): "pass"}
 
 
