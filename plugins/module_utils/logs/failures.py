@@ -116,13 +116,15 @@ _HARMLESS: t.Final = re.compile(
     r"|\bcan lead to\b|\b(?:continuing|disabling|proceeding)\b|\boptional\b|\bharmless\b|\bthis is expected\b"
     r"|[,.;] (?:will )?us(?:e|ing) |\bwill be (?:created|disabled|downloaded|used)\b"
     r"|\b(?:going|switching|using) [^.:]+ instead\b|not a big deal|unable to find image|fault toleran|unrecognized keys"
-    r"|newly initialized|not a git repository|\s: *(?:0|N/A|No|None)\s*$|^(?:debconf|invoke-rc\.d): "
+    r"|newly initialized|not a git repository|\s: *(?:0|N/A|No|None)\s*$"
+    r"|^(?:debconf|dpkg-preconfigure|invoke-rc\.d|locale): |\bsome optimi[sz]ations will not be\b|\berror caught was\b"
 )
-#: TensorFlow logs a library that was loaded twice as an error, containerd the unused network of Kubernetes, and pip a
-#: conflict that does not stop it.
+#: TensorFlow logs a library that was loaded twice as an error, containerd the unused network of Kubernetes, the
+#: kubelet statistics that do not exist yet at its start, and pip a conflict that does not stop it.
 _HARMLESS_ERROR: t.Final = re.compile(
     r"Unable to register cu\w+ factory|computation placer already registered|no network config found in /etc/cni/net\.d"
-    r"|: skip plugin\b|pip's dependency resolver does not|, but you have .+ which is incompatible"
+    r"|: skip plugin\b| garbage collection failed once\b"
+    r"|pip's dependency resolver does not|, but you have .+ which is incompatible"
 )
 _RETRY: t.Final = re.compile(
     r"(?i)\bretrying\b|\btrying (?:again|to re\w+)|\b(?:retry|attempt) (\d+)(?:/| of )(?!\1\b)\d"

@@ -79,6 +79,7 @@ _NCCL = re.compile(
 _C10_LEVELS = {"E": "ERROR", "W": "WARNING", "I": "INFO", "F": "CRITICAL", "C": "CRITICAL"}
 _JSON_KEYS = ("log", "message", "MESSAGE", "msg")
 _JSON_ERRORS = frozenset({"ERROR", "FATAL", "CRITICAL", "PANIC"})
+_JSON_LOWER_LEVELS = frozenset({"DEBUG", "INFO", "WARN", "WARNING"})
 #: Maximum number of prefixes to remove from one line.
 _MAX_PREFIXES = 12
 
@@ -100,9 +101,12 @@ def _unwrap_json(line: str) -> str:
         return line
     texts = (record.get(key) for key in _JSON_KEYS)
     text = next((text.rstrip("\r\n") for text in texts if isinstance(text, str)), line)
-    # Only an error is marked, because the messages of vLLM have to stay as they are.
-    is_error = any(str(record.get(key)).upper() in _JSON_ERRORS for key in ("level", "levelname", "severity"))
-    return f"ERROR {text}" if is_error else text
+    levels = {str(record.get(key)).upper() for key in ("level", "levelname", "severity")}
+    if levels & _JSON_ERRORS:
+        return f"ERROR {text}"
+    # Other levels are marked only in records of Go programs, because the messages of vLLM have to stay as they are.
+    lower = levels & _JSON_LOWER_LEVELS if "caller" in record else ()
+    return f"{min(lower)} {text}" if lower else text
 
 
 def strip_prefix(line: str) -> tuple[Prefix, str]:

@@ -82,9 +82,10 @@ def test_clean_keeps_json_that_is_not_a_log_record() -> None:
     assert clean("{not json") == "{not json"
 
 
-def test_clean_marks_only_errors_with_the_level_of_the_record() -> None:
+def test_clean_marks_errors_and_records_of_go_programs_with_their_level() -> None:
     assert clean('{"level": "error", "ts": 1.5, "msg": "reconciler stops"}') == "ERROR reconciler stops"
     assert clean('{"level": "info", "msg": "vLLM starts"}') == "vLLM starts"
+    assert clean('{"level": "info", "caller": "a.go:1", "msg": "No snapshot found"}') == "INFO No snapshot found"
 
 
 def test_clean_keeps_json_that_is_nested_too_deeply() -> None:
