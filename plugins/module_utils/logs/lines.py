@@ -62,6 +62,7 @@ _NEUTRAL = re.compile(
         )
     )
 )
+_PROGRAM = re.compile(rf"([\w.-]+)\s*\|\s|(?:{_ISO}|{_SYSLOG_STAMP}) [\w.:-]+ ([\w./@()-]+)(?:\[\d+\])?: ")
 _MPI = re.compile(r"\[\d+,(\d+)\]<std(?:out|err)>:?\s?")
 _PROCESS = re.compile(
     r"\((?:([A-Za-z][\w:-]*)((?: +(?:rank=\d+|[A-Z]{2,4}\d+|[a-z_]+=\w+))*) +)?pid=(\d+)(?:, *ip=[^)]*)?\)\s?"
@@ -154,6 +155,12 @@ def _store_process(prefix: Prefix, match: re.Match[str]) -> None:
     elif set(ranks) == {"TP"}:
         # vLLM omits PP and DP from the label if their size is 1, so the TP rank is also the global rank.
         prefix.rank = int(ranks["TP"])
+
+
+def program_of(line: str) -> str | None:
+    """Return the container or program that docker compose, syslog or journald names in a line, or None."""
+    match = _PROGRAM.match(line)
+    return (match[1] or match[2]) if match else None
 
 
 def nccl_header(line: str) -> re.Match[str] | None:

@@ -35,6 +35,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import (
     Prefix,
     clean,
     nccl_header,
+    program_of,
     strip_prefix,
     without_user_text,
 )
@@ -423,8 +424,12 @@ def _failure_lines(lines: Sequence[str], ready: bool) -> list[int]:
         if (index >= max(old, went_on) or KERNEL_LINE.search(line)) and is_failure(line, index in last)
     ]
     if failures:
-        worked = max((i for i, line in enumerate(lines) if shows_progress(line, i in last)), default=-1)
-        failures = [i for i in failures if i > worked or KERNEL_LINE.search(lines[i]) or ends_process(lines[i])]
+        worked = {program_of(line): i for i, line in enumerate(lines) if shows_progress(line, i in last)}
+        failures = [
+            i
+            for i in failures
+            if i > worked.get(program_of(lines[i]), -1) or KERNEL_LINE.search(lines[i]) or ends_process(lines[i])
+        ]
     recent = max(old, 0)
     frame = open_traceback(lines[recent:])
     return failures if frame is None else [*failures, recent + frame]

@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import (
     clean,
     nccl_header,
+    program_of,
     strip_prefix,
     without_user_text,
 )
@@ -91,6 +92,12 @@ def test_clean_marks_errors_and_records_of_go_programs_with_their_level() -> Non
 def test_clean_keeps_json_that_is_nested_too_deeply() -> None:
     line = '{"a":' * 10_000
     assert clean(line) == line
+
+
+def test_program_of_reads_the_labels_of_compose_and_syslog() -> None:
+    assert program_of("vllm-1  | hello") == "vllm-1"
+    assert program_of("Jan 01 10:00:00 node dockerd[7]: hello") == "dockerd"
+    assert program_of("hello") is None
 
 
 def test_nccl_header_is_found_in_the_middle_of_a_line() -> None:

@@ -419,6 +419,10 @@ def test_unrecognised_error_before_a_message_of_a_working_program_is_not_reporte
     assert serious(scan(error + retry + "Fetching 3 files\nLoading\n")) == set()
     assert serious(scan(error + "Server is ready\n")) == set()
     assert serious(scan("vllm-1 exited with code 139\nServer is ready\n")) == {"unrecognised_error"}
+    failed, listens = "Jan 01 10:00:00 node dockerd[7]: failed to start\n", "Server listening on 0.0.0.0 port 22.\n"
+    assert serious(scan(failed + "Jan 01 10:00:01 node dockerd[8]: " + listens)) == set()
+    assert serious(scan(failed + "Jan 01 10:00:01 node sshd[9]: " + listens)) == {"unrecognised_error"}
+    assert serious(scan("vllm-1  | failed to start\nweb-1  | ready for start up\n")) == {"unrecognised_error"}
 
 
 def test_unrecognised_error_in_a_banner_is_not_reported() -> None:
