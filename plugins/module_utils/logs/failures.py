@@ -93,6 +93,7 @@ _TALK_BEFORE: t.Final = re.compile(
     r"\b(?i:if|when(?:ever)?|unless|until|whether|(?:checking|check|looking) for"
     r"|to (?:detect|disable|handle))\b[^.:;]{0,60}$"
     r"|\b(?i:clean|clear|detect|handl|logg|remov)ing (?:(?:all|any|of|old|stale|the|up) ){0,2}$|\b[Pp]revious(?:ly)? $"
+    r"|\b(?:attach|paste|report|send|submit) your $"
     r"|\bcan(?: \w+){0,3} $|(?:^|[,;()] ?|\b(?:[Dd]etected|[Ff]ound|[Kk]illed|had|has|with) )0(?: \w+){0,2} $"
     r"|(?i:action|log[ _-]?level|mode|policy)(?: set)? ?(?:to|[:=])\s*[\"']?\w*$"
 )
@@ -117,7 +118,8 @@ _HARMLESS: t.Final = re.compile(
     r"|[,.;] (?:will )?us(?:e|ing) |\bwill be (?:created|disabled|downloaded|used)\b"
     r"|\b(?:going|switching|using) [^.:]+ instead\b|not a big deal|unable to find image|fault toleran|unrecognized keys"
     r"|newly initialized|not a git repository|\s: *(?:0|N/A|No|None)\s*$"
-    r"|^(?:debconf|dpkg-preconfigure|invoke-rc\.d|locale): |\bsome optimi[sz]ations will not be\b|\berror caught was\b"
+    r"|^(?:debconf|dpkg-preconfigure|invoke-rc\.d|locale): |^can't set locale\b"
+    r"|\bsome optimi[sz]ations will not be\b|\berror caught was\b"
 )
 #: TensorFlow logs a library that was loaded twice as an error, containerd the unused network of Kubernetes, the
 #: kubelet statistics that do not exist yet at its start, and pip a conflict that does not stop it.

@@ -106,6 +106,8 @@ HARMLESS = [
     'level=error msg="failed to initialize a tracing processor" error="no OpenTelemetry endpoint: skip plugin"',
     "A matching Triton is not available, some optimizations will not be enabled.",
     "Error caught was: No module named 'triton'",
+    "Can't set locale; make sure $LC_* and $LANG are correct!",
+    "For bug reports, please submit your error trace to: https://github.com/x/issues",
     "locale: Cannot set LC_CTYPE to default locale: No such file or directory",
     "E0314 08:11:18.685530    4110 kubelet.go:1298] Image garbage collection failed once. Stats may not exist yet",
     "slurmctld: error: NOTE: Trying backup state save file. Information may be lost!",
