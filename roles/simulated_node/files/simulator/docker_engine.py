@@ -28,7 +28,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import simulate
 from emulator import server
 from emulator.containers import STOP_TIMEOUT, Container, Json, timestamp
-from emulator.docker_client import SOCKET, RequestRefused
+from emulator.docker_client import RequestRefused, socket_path
 from emulator.scenario import versions
 
 API_VERSION: t.Final = "1.47"
@@ -291,7 +291,10 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 
     def __init__(self, engine: Engine) -> None:
-        path = engine.directory / SOCKET
+        path = socket_path(engine.directory)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if path.parent.stat().st_uid != os.getuid():
+            raise SystemExit(f"{path.parent} belongs to another user")
         path.unlink(missing_ok=True)
         super().__init__(str(path), Handler)
         self.engine = engine
@@ -305,7 +308,10 @@ def main(directory: pathlib.Path) -> None:
         signal.signal(signal.SIGTERM, lambda *_signal: threading.Thread(target=api.shutdown).start())
         api.serve_forever(poll_interval=0.1)
     engine.close()
-    (directory / SOCKET).unlink(missing_ok=True)
+    path = socket_path(directory)
+    path.unlink(missing_ok=True)
+    if path.parent != directory:
+        path.parent.rmdir()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import urllib.request
 from collections.abc import Callable
 
 from emulator import build
-from emulator.docker_client import SOCKET, DockerClient, RequestRefused
+from emulator.docker_client import DockerClient, RequestRefused, socket_path
 from emulator.scenario import MODEL, ROOT, SECOND_MODEL, Scenario, UnknownScenario, scenario_names, versions
 from emulator.speed import Model
 from emulator.state import FILE_NAME, StateFile
@@ -370,7 +370,7 @@ def start_in_container(
         shutil.rmtree(directory / name, ignore_errors=True)
     log = directory / "docker.log"
     engine = background([sys.executable, str(ROOT / "docker_engine.py"), str(directory)], directory, log, {})
-    client = DockerClient(f"unix://{directory / SOCKET}")
+    client = DockerClient(f"unix://{socket_path(directory)}")
     variables = {**scenario.environment, "SIMULATED_SERVER": ""}
     body = {
         "Image": f"vllm/vllm-openai:v{version}",

@@ -256,7 +256,8 @@ def main(directory: Path) -> None:
         check(running == 0, "the load has ended")
         text = in_a_pipeline("deploy", inventory, vllm_hosts="slow-interconnect", vllm_max_num_seqs=64)
         check("serves Qwen/Qwen2.5-Coder-14B-Instruct-AWQ with tensor parallel 4" in text, "deploy reports its server")
-        docker = [directory / "slow-interconnect/bin/docker", "-H", f"unix://{directory}/slow-interconnect/docker.sock"]
+        node = json.loads((directory / "slow-interconnect/node.json").read_text(encoding="utf-8"))
+        docker = [directory / "slow-interconnect/bin/docker", "-H", node["docker_host"]]
         log = subprocess.run([*docker, "logs", "vllm"], check=True, capture_output=True, text=True).stdout
         check("via P2P" in log and "'max_num_seqs': 64" in log, "a deployed server has its own settings")
 

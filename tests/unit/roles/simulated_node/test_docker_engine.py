@@ -18,6 +18,7 @@ import pytest
 import simulate as simulator
 from ansible_collections.community.docker.plugins.module_utils._api.api.client import APIClient
 from ansible_collections.community.docker.plugins.module_utils._api.errors import APIError, NotFound
+from emulator.docker_client import LONGEST
 from emulator.scenario import Scenario
 
 IMAGE = "vllm/vllm-openai:v0.27.0"
@@ -251,11 +252,22 @@ def test_deployed_server_has_no_fault_of_the_first_server() -> None:
 def test_engine_that_does_not_start_is_reported(
     tmp_path: pathlib.Path, simulate: Callable[..., subprocess.CompletedProcess[str]], cache_dir: pathlib.Path
 ) -> None:
-    # The address of a Unix socket has at most 107 bytes.
-    directory = tmp_path / ("x" * 100)
-    options = ["--scenario", "healthy-tp1", "--dir", str(directory), "--cache-dir", str(cache_dir), "--docker"]
+    (tmp_path / "docker.sock").mkdir()
+    options = ["--scenario", "healthy-tp1", "--dir", str(tmp_path), "--cache-dir", str(cache_dir), "--docker"]
     done = simulate("start", *options)
-    assert (done.returncode, "AF_UNIX path too long" in done.stderr) == (1, True)
+    assert (done.returncode, "docker.sock" in done.stderr) == (1, True)
+
+
+def test_engine_of_a_directory_with_a_long_path_has_a_short_address(
+    tmp_path: pathlib.Path, simulate: Callable[..., subprocess.CompletedProcess[str]], cache_dir: pathlib.Path
+) -> None:
+    directory = tmp_path / ("x" * LONGEST)
+    options = ["--scenario", "healthy-tp1", "--dir", str(directory), "--cache-dir", str(cache_dir), "--docker"]
+    address = json.loads(simulate("start", *options).stdout)["docker_host"]
+    path = pathlib.Path(address.removeprefix("unix://"))
+    assert (len(str(path)) <= LONGEST, path.is_socket()) == (True, True)
+    simulate("stop", "--dir", str(directory))
+    assert not path.parent.exists()
 
 
 def test_node_that_stops_leaves_no_container(

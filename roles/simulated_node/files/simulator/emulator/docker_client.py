@@ -5,14 +5,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
+import os
+import pathlib
 import socket
 import typing as t
 from urllib.parse import quote, urlencode
 
-#: Name of the Docker Engine's socket in the directory of a node.
-SOCKET: t.Final = "docker.sock"
+#: Longest path of a socket in bytes (unix(7): 108 with the final zero byte).
+LONGEST: t.Final = 107
+
+
+def socket_path(directory: pathlib.Path) -> pathlib.Path:
+    """Return the path of the Docker Engine's socket: in the directory of the node, or in /tmp if that is too long."""
+    path = directory / "docker.sock"
+    if len(os.fsencode(path)) <= LONGEST:
+        return path
+    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    return pathlib.Path(f"/tmp/multigpu-{os.getuid()}-{digest}/docker.sock")
 
 
 class RequestRefused(Exception):
