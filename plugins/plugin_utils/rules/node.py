@@ -21,10 +21,10 @@ MEASUREMENTS: t.Final[dict[str, str]] = {
     "gpu": "gpu_facts",
     "tensor_parallel": "vllm_tp_check",
     "load": "throughput_probe",
+    "output": "output_check",
     "logs": "nccl_log_scan",
     "peer_data": "p2p_check",
     "nccl_bandwidth": "nccl_bandwidth",
-    "output": "output_check",
 }
 
 
