@@ -102,7 +102,7 @@ def environment() -> jinja2.Environment:
 
 def _section_names(node: Document) -> list[str]:
     """Return short names of a node's sections, for the columns of the fleet table."""
-    titles = {"nccl": "NCCL", "user": "Thresholds"}
+    titles = {"nccl": "NCCL", "output": "Answers", "user": "Thresholds"}
     return [titles.get(area := section["area"], area.replace("_", " ").capitalize()) for section in node["sections"]]
 
 
