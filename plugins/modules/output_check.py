@@ -33,7 +33,7 @@ attributes:
     details: Nothing is sent in check mode.
   diff_mode:
     support: none
-    details: There is no difference to show.
+    details: The module shows no difference.
   idempotent:
     support: none
     details: Every run asks the server again.
@@ -117,7 +117,7 @@ recording:
           returned: always
           sample: 64 words, 1
         error:
-          description: Reason why there is no answer. Only present if the request failed.
+          description: Reason why the answer is missing. Only present if the request failed.
           type: str
           returned: success
           sample: no response in time

@@ -28,7 +28,7 @@ attributes:
     details: Nothing is tested in check mode. A stored result is returned.
   diff_mode:
     support: none
-    details: There is no difference to show.
+    details: The module shows no difference.
   idempotent:
     support: none
     details: Every run tests again.

@@ -93,7 +93,7 @@ attributes:
     details: In check mode, the report is shown in full and no file is written.
   diff_mode:
     support: none
-    details: There is no difference to show.
+    details: The module shows no difference.
   idempotent:
     support: none
     details: The report contains the time of the run, so every run writes it again.

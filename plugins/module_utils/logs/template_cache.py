@@ -59,7 +59,7 @@ FACTS_ONLY: t.Final = LineTemplate()
 
 
 class PendingLine(t.NamedTuple):
-    """A log line that must be parsed. ``template`` is the cache entry for similar lines, or None if there is no entry.
+    """A log line that must be parsed. ``template`` is the cache entry for similar lines, or None without such an entry.
 
     ``key`` and ``exact_key`` are the keys under which the cache can store the meaning: ``key`` for all lines of the
     template, and ``exact_key`` for lines with the same significant numbers or letters. ``exact_key`` is None if the

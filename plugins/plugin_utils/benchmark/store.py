@@ -119,7 +119,7 @@ def past_speeds(directory: Path, node: NodeFacts) -> list[float]:
     """Return the single-stream speeds from the node's baseline, in output tokens per second.
 
     The time to the first token is not included. The list has one speed for each valid round with a single stream. It is
-    empty if there is no baseline for this node, GPU model, model and tensor-parallel size.
+    empty without a baseline for this node, GPU model, model and tensor-parallel size.
 
     :raises UnreadableBaseline: if a file exists but cannot be used as a baseline.
     """

@@ -87,7 +87,7 @@ def _nccl_advice(context: DiagnosisContext) -> str:
     lacking = [item for name, item in needed.items() if name not in debug and node.variable(name) != item.value]
     if lacking:
         return " ".join(f"Set {item.name}={item.value} (vllm_environment): {item.why}" for item in lacking)
-    # The role sets this variable if the node has no InfiniBand device, which the facts of the node do not tell.
+    # The role sets this variable if the node has no InfiniBand device, which the facts of the node do not contain.
     known = (*needed, *debug, IB_DISABLE.name)
     extra = [name for name in node.environment or {} if name.startswith("NCCL_") and name not in known]
     if extra:

@@ -111,7 +111,7 @@ def needs(area: str) -> dict[str, tuple[str, ...]]:
 def judge(node: NodeFacts, areas: Collection[str] = tuple(RULES)) -> list[Section]:
     """Return one report section for each area. If an area is not in ``areas``, its checks count as not tested.
 
-    There is no section for the answers if they were not to be checked.
+    The answers have a section only if they were to be checked.
     """
     return [_section(node, area, area in areas) for area in RULES if area != "output" or node.output.requested]
 

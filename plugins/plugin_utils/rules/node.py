@@ -30,7 +30,7 @@ MEASUREMENTS: t.Final[dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Measurement:
-    """The registered result of one module: its data, or the reason why there is no data.
+    """The registered result of one module: its data, or the reason why they are missing.
 
     ``crashed`` marks a module that failed or returned an invalid result, as opposed to one that was skipped.
     """
