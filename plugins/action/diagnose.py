@@ -28,6 +28,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import (
     Measurement,
     NodeFacts,
 )
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.recorded_answers import RecordedAnswers
 
 
 def selected_areas(tags: Collection[str], skip_tags: Collection[str] = ()) -> list[str]:
@@ -49,12 +50,13 @@ def _with_history(node: NodeFacts, directory: Path) -> NodeFacts:
     return dataclasses.replace(node, options=dataclasses.replace(node.options, speed_history=speeds))
 
 
-def _with_reference(node: NodeFacts, file: str | None, directory: str | None) -> NodeFacts:
+def _with_reference(node: NodeFacts, own: RecordedAnswers | None, file: str | None, directory: str | None) -> NodeFacts:
     """Return a copy of ``node`` that also contains the answers in ``file``, or else those stored in ``directory``.
 
     If the file is unreadable, print a warning and return ``node`` unchanged.
+
+    :param own: the answers of the node's server.
     """
-    own = output.recorded(node)
     if own is None or not (file or directory):
         return node
     path = Path(file) if file else answer_store.path_of(Path(directory or ""), own.identity)
@@ -68,9 +70,8 @@ def _with_reference(node: NodeFacts, file: str | None, directory: str | None) ->
     return dataclasses.replace(node, options=dataclasses.replace(node.options, output_reference=stored))
 
 
-def _answers(node: NodeFacts, sections: Collection[judge.Section]) -> dict[str, t.Any] | None:
+def _answers(own: RecordedAnswers | None, sections: Collection[judge.Section]) -> dict[str, t.Any] | None:
     """Return the recorded answers for the comparison with other nodes, and whether they may become the reference."""
-    own = output.recorded(node)
     if own is None:
         return None
     findings = [item for section in sections for item in section.findings]
@@ -114,15 +115,20 @@ class ActionModule(ControllerAction):
             variables["inventory_hostname"],
             # The headline is also printed on the terminal, so secrets are masked before the evaluation.
             redact(options["results"], secrets=()),
+            # The reference is a file, which is read below.
             options=JudgingOptions(
-                **{item.name: options[item.name] for item in dataclasses.fields(JudgingOptions) if item.name in options}
-                | {"output_reference": None}
+                **{
+                    item.name: options[item.name]
+                    for item in dataclasses.fields(JudgingOptions)
+                    if item.name != "output_reference"
+                }
             ),
             check_mode=self._task.check_mode,
         )
         if options["baseline_dir"] and not options["speed_history"]:
             node = _with_history(node, Path(options["baseline_dir"]))
-        node = _with_reference(node, options["output_reference"], options["output_dir"])
+        own = output.recorded(node)
+        node = _with_reference(node, own, options["output_reference"], options["output_dir"])
         errors = [
             *thresholds.judgement_errors(options["thresholds"], options["speed_limits"]),
             *price_errors(options["hourly_price"], "hourly_price"),
@@ -142,5 +148,5 @@ class ActionModule(ControllerAction):
             "failed_checks": sorted({item.check for item in judge.wrong(sections) if item.status is Status.FAIL}),
             "exceeds": document.exceeds(result["status"], options["fail_on"]),
             "node": result,
-            "answers": _answers(node, sections),
+            "answers": _answers(own, sections),
         }

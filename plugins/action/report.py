@@ -104,12 +104,13 @@ class ActionModule(ControllerAction):
         run["partial"] = [*options["partial"], *unselected]
         # A section that was not to be measured has not changed.
         comparable = keep and not unselected and not check_mode
+        answers = _recorded(options["nodes"])
         document, contents = formats.fleet_report(
             nodes,
             options["formats"],
             run=run,
             secrets=options["secrets"],
-            answers=_recorded(options["nodes"]),
+            answers=answers,
             earlier=kept_reports.earlier(directory, run["begin"], nodes) if comparable else {},
         )
         written = kept_reports.places(directory, run["begin"], partial=bool(run["partial"]), keep=keep)
@@ -117,7 +118,7 @@ class ActionModule(ControllerAction):
         if keep and files and not problem:
             problem = _prune(directory, keep)
         if options["output_dir"] and not check_mode and not problem:
-            problem = _store_references(Path(options["output_dir"]), _recorded(options["nodes"]), run["begin"])
+            problem = _store_references(Path(options["output_dir"]), answers, run["begin"])
         style = terminal_style(locale.getpreferredencoding(False))
         full = self._display.verbosity > 0 or check_mode
         kept = str(written[-1]) if files and written[1:] else None
