@@ -51,6 +51,12 @@ def output_of(*command: str, timeout: float = 120) -> str:
     return process.stdout + process.stderr
 
 
+def gpu_indexes() -> list[str]:
+    """Return the indexes of this machine's GPUs, or an empty list without nvidia-smi."""
+    listed = output_of("nvidia-smi", "--query-gpu=index", "--format=csv,noheader").split()
+    return [index for index in listed if index.isdigit()]
+
+
 def seconds_of(work: Callable[[], t.Any]) -> float:
     begun = time.perf_counter()
     work()

@@ -23,14 +23,13 @@ from pathlib import Path
 
 import shapes
 from ansible_collections.multigpu.vllm.tests.support.output_distances import distances, recordings, summary
-from node import output_of
+from node import gpu_indexes
 from vllm_server import Case, Server, parallel, running
 
 #: Longest expected seconds of the measurements of one server.
 MEASUREMENT = 90
-LISTED = output_of("nvidia-smi", "--query-gpu=index", "--format=csv,noheader").split()
 #: GPUs of this machine; one without nvidia-smi, for a dry run.
-GPUS = [index for index in LISTED if index.isdigit()] or ["0"]
+GPUS = gpu_indexes() or ["0"]
 #: Servers share the GPUs, so no server may size its KV cache by the free memory.
 SHARED = ("--max-model-len", "8192", "--gpu-memory-utilization", "0.02", "--kv-cache-memory-bytes", str(4 * 2**30))
 #: Seeds of the prompts, and numbers of other requests that run at the same time.

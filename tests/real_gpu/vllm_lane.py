@@ -31,7 +31,7 @@ from pathlib import Path
 import shapes
 import traces
 import whole
-from node import output_of, run_module
+from node import gpu_indexes, output_of, run_module
 from vllm_bench import Bench
 from vllm_server import (
     SOCKETS,
@@ -41,9 +41,8 @@ from vllm_server import (
     running,
 )
 
-LISTED = output_of("nvidia-smi", "--query-gpu=index", "--format=csv,noheader").split()
 #: GPUs of this machine; 2 without nvidia-smi, for a dry run.
-GPUS = sum(index.isdigit() for index in LISTED) or 2
+GPUS = len(gpu_indexes()) or 2
 #: Longest expected times in seconds: from the start of a server to the first answer, one validation with benchmark,
 #: one case of ``speeds``.
 START, VALIDATION, MEASUREMENT = 150, 60, 30
