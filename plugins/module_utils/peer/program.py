@@ -293,7 +293,7 @@ def differences(data: bytes, expected: bytes) -> Answer:
 
 
 class GpuProcess:
-    """The process of one GPU. Each method with a name that ``Ranks.ask`` uses answers one request."""
+    """The part of the test that runs in the process of one GPU. ``Ranks.ask`` calls its methods by name."""
 
     def __init__(self, index: int, size: int, library: str | None) -> None:
         self.index, self.size, self.library = index, size, library

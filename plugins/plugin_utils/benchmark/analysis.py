@@ -39,9 +39,9 @@ def cells(results: Iterable[Mapping[str, t.Any]]) -> list[Json]:
 
 
 def combination(result: Mapping[str, t.Any]) -> tuple[int, ...]:
-    """Return the numbers in ``COMBINATION`` of a cell, or of a load step's result.
+    """Return the values of the keys in ``COMBINATION``, which identify a cell or a load step's result.
 
-    A result has the requested sizes apart, and itself the means of its requests.
+    A result has the sizes that were requested under ``requested``; its other sizes are means over its requests.
     """
     sizes = {**result, **result.get("requested", {})}
     return tuple(sizes[name] for name in COMBINATION)

@@ -30,7 +30,7 @@ MEASUREMENTS: t.Final[dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Measurement:
-    """The registered result of one module: its data, or the reason why they are missing.
+    """The registered result of one module: its data, or the reason why it has none.
 
     ``crashed`` marks a module that failed or returned an invalid result, as opposed to one that was skipped.
     """

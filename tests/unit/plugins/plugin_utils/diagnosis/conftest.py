@@ -249,7 +249,7 @@ class Situation:
 
     @property
     def expected(self) -> float:
-        """Expected tokens per second of one stream by the roofline."""
+        """Expected tokens per second of one stream according to the roofline."""
         setup = Setup(
             gpu_name=self.name,
             tensor_parallel_size=self.tp,
