@@ -32,6 +32,7 @@ RULES: t.Final[tuple[Rule, ...]] = (
     devices.missing,
     devices.memory_errors,
     devices.xid,
+    interconnect.wrong_data,
     memory.other_process,
     memory.gpu_memory,
     memory.host_memory,

@@ -123,6 +123,12 @@ class DiagnosisContext:
         return (THROUGHPUT, *self.wrong("tensor_parallel.ranks")) if self.down else ()
 
     @property
+    def computes_nan(self) -> tuple[str, ...]:
+        """The check that fails because the model computed NaN; empty if it did not."""
+        throughput = self.worst_finding(THROUGHPUT)
+        return (THROUGHPUT,) if throughput is not None and throughput.unit == "corrupted requests" else ()
+
+    @property
     def slow(self) -> tuple[str, ...]:
         """The checks that fail or warn because the node is slow."""
         throughput = self.worst_finding(THROUGHPUT)

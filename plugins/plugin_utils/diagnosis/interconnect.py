@@ -26,6 +26,21 @@ _LONG_PATHS: t.Final = ("PHB", "NODE", "SYS")
 _SLOW_PATH: t.Final = ("utilisation.synchronised", "nccl.bandwidth")
 
 
+def wrong_data(context: DiagnosisContext) -> Diagnosis | None:
+    """Diagnose transfers between the GPUs that go wrong, and wrong answers that follow from them."""
+    finding = context.worst_finding("hardware.peer_data")
+    if finding is None or finding.status is not Status.FAIL:
+        return None
+    answers = (*context.wrong("output.valid", "output.reference"), *context.computes_nan)
+    return conclude(
+        "interconnect.wrong_data",
+        confidence="high",
+        evidence=(item.summary for item in context.worst_findings("hardware.peer_data", *answers)),
+        findings=("hardware.peer_data", *answers),
+        finding=finding,
+    )
+
+
 def sockets(context: DiagnosisContext) -> Diagnosis | None:
     """Diagnose NCCL traffic over TCP sockets between GPUs of the same node."""
     node = context.node

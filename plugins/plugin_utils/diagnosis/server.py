@@ -103,15 +103,12 @@ def sleeping(context: DiagnosisContext) -> Diagnosis | None:
 
 def corrupted(context: DiagnosisContext) -> Diagnosis | None:
     """Diagnose requests whose output is meaningless, because the model computed NaN."""
-    throughput = context.worst_finding("performance.throughput")
-    if throughput is None or throughput.unit != "corrupted requests":
+    checks = context.unexplained(*context.computes_nan)
+    if not checks:
         return None
+    (throughput,) = context.worst_findings(*checks)
     return conclude(
-        "server.corrupted",
-        confidence="high",
-        evidence=(throughput.summary,),
-        findings=("performance.throughput",),
-        finding=throughput,
+        "server.corrupted", confidence="high", evidence=(throughput.summary,), findings=checks, finding=throughput
     )
 
 

@@ -97,6 +97,7 @@ class Situation:
     options: dict[str, t.Any] = field(default_factory=dict)
 
     peer_data: dict[str, t.Any] | None = None
+    output: dict[str, t.Any] | None = None
     transport: str | None = "P2P/CUMEM"
     booted: bool = True
     loaded: bool = True
@@ -131,7 +132,8 @@ class Situation:
             "load": self._load(),
             "logs": log_scan.run({"text": "\n".join(self._lines())}, WithoutGrep()),
         }
-        results |= {} if self.peer_data is None else {"peer_data": self.peer_data}
+        optional = {"peer_data": self.peer_data, "output": self.output}
+        results |= {name: result for name, result in optional.items() if result is not None}
         options = JudgingOptions(expected_throughput=self.expected_throughput, **self.options)
         return NodeFacts.from_results("node-01", results, options=options)
 

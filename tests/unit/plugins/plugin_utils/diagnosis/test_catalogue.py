@@ -15,6 +15,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.catalogue 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import RULES as JUDGING_RULES
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import Section, judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.tests.support.peer_data import hanging
 
 Build = Callable[..., t.Any]
 
@@ -231,6 +232,7 @@ SITUATIONS: list[Row] = [
     ),
     ("preempted by vLLM's count", {"step": {"preemptions": 3}}, {"memory.preemption"}),
     ("corrupted requests", {"step": {"corrupted_requests": 2}}, {"server.corrupted"}),
+    ("copies between the GPUs hang", {"peer_data": hanging()}, {"interconnect.wrong_data"}),
     ("preempted under load", {"log": [PREEMPTED], "arguments": {"max_num_seqs": 256}}, {"memory.preemption"}),
     (
         "a cache smaller than the load",

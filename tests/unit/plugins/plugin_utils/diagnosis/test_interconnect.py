@@ -9,6 +9,9 @@ import typing as t
 from collections.abc import Callable
 
 import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts
+from ansible_collections.multigpu.vllm.plugins.module_utils.output import judge
+from ansible_collections.multigpu.vllm.tests.support.peer_data import hanging
 
 Build = Callable[..., t.Any]
 BOTH = {"NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1"}
@@ -71,3 +74,19 @@ def test_hardware_limit_diagnosis_excludes_nvlink(situation: Build) -> None:
 def test_pcie_diagnosis_is_certain_if_it_costs_speed(situation: Build, speed: float, confidence: str) -> None:
     diagnosis = situation(link={2: (4, 4)}, speed=speed).diagnosis("interconnect.pcie_downgraded")
     assert diagnosis.confidence == confidence
+
+
+@pytest.mark.parametrize(
+    ("server", "explained"),
+    [
+        ({}, {"hardware.peer_data", "output.valid", "performance.throughput"}),
+        # The server does not use the access between the GPUs, so its answers are wrong for another reason.
+        ({"environment": {"NCCL_P2P_DISABLE": "1"}, "arguments": {"disable_custom_all_reduce": True}}, set()),
+    ],
+)
+def test_wrong_answers_are_explained_by_wrong_transfers(situation: Build, server: dict, explained: set[str]) -> None:
+    output = {"findings": as_dicts([judge.valid([], corrupted=2)])}
+    node = situation(peer_data=hanging(stored=True), output=output, step={"corrupted_requests": 2}, **server)
+    found = [item for item in node.findings_of() if item.id == "interconnect.wrong_data"]
+    assert {check for item in found for check in item.findings} == explained
+    assert ("server.corrupted" in node.ids()) is not explained
