@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 
 import hypothesis
 import pytest
@@ -15,6 +16,20 @@ hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=Tr
 hypothesis.settings.load_profile("repeatable")
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+@pytest.fixture(scope="session")
+def plugin_loader() -> None:
+    """Initialize Ansible's plugin loader once in a test process.
+
+    From then on, Ansible imports the modules of the collection and reads its metadata from its package. The tests have
+    already imported this package without Ansible, so it has none.
+    """
+    # Nodes have only a part of Ansible.
+    from ansible.plugins.loader import init_plugin_loader
+
+    init_plugin_loader()
+    sys.modules["ansible_collections.multigpu.vllm"]._collection_meta = {}
 
 
 @pytest.fixture(autouse=True)

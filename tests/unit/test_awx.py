@@ -13,7 +13,6 @@ import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.multigpu.vllm.plugins.lookup.play_hosts import TAGS
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.option_limits import check_values
@@ -30,6 +29,8 @@ FLEET = {
 }
 SECRETS = {"LINODE_API_TOKEN": "linode-secret", "HF_TOKEN": "hf-secret", "VLLM_API_KEY": "key-secret"}
 
+pytestmark = pytest.mark.usefixtures("plugin_loader")
+
 Arguments = dict[str, t.Any]
 Call = tuple[str, Arguments]
 
@@ -44,11 +45,6 @@ def trusted(value: t.Any) -> t.Any:
     if isinstance(value, list):
         return [trusted(item) for item in value]
     return trust_as_template(value) if isinstance(value, str) else value
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugins() -> None:
-    init_plugin_loader()
 
 
 @pytest.fixture(name="controller")

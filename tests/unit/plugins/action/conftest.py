@@ -13,15 +13,14 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.task import Task
 from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
 
 Run = Callable[..., dict[str, t.Any]]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _plugin_loader() -> None:
-    init_plugin_loader()
+@pytest.fixture(autouse=True)
+def _plugin_loader(plugin_loader: None) -> None:
+    """Let every test of this folder find plugins."""
 
 
 @pytest.fixture
