@@ -149,6 +149,20 @@ def test_last_healthy_server_stops_only_after_the_watchdog_is_running() -> None:
     assert start["block"][-1]["ansible.builtin.include_tasks"] == "release.yml"
 
 
+@pytest.mark.parametrize("rename", [{}, {"failed": False}, {"failed": True}])
+def test_last_healthy_server_runs_on_if_it_cannot_be_renamed(rename: dict[str, t.Any]) -> None:
+    assert load("tasks/keep.yml")[0]["register"] == "__vllm_rename"
+    (restore,) = [task for task in load("tasks/rollback.yml") if "block" in task]
+    (start,) = [task for task in restore["block"] if task.get("vars") == {"_vllm_container": "{{ _vllm_healthy }}"}]
+    facts = {"vllm_rollback": True, "_vllm_healthy": {"port": 1}, "_vllm_planned_container": {"port": 1}}
+    unchanged = trusted(load("vars/main.yml")["_vllm_unchanged"])
+    templar = Templar(loader=DataLoader(), variables={**facts, "__vllm_rename": rename, "_vllm_unchanged": unchanged})
+
+    failed = rename.get("failed", False)
+    assert all(templar.evaluate_conditional(trusted(condition)) for condition in restore["when"]) is failed
+    assert templar.evaluate_conditional(trusted(start["when"])) is not failed
+
+
 def test_docker_tasks_name_the_engine() -> None:
     for path in sorted((ROLE / "tasks").glob("*.yml")):
         for task in load(f"tasks/{path.name}"):
