@@ -65,6 +65,11 @@ def test_original_server_is_always_restored() -> None:
         "Start the server with its original settings",
         "Wait until the server with its original settings is ready",
     ]
+    removal, verdict = block["always"][0], block["always"][-1]
+    assert removal["failed_when"] is False
+    for result, removed in (({"changed": True}, True), ({"failed": False, "msg": "device busy"}, False)):
+        templar = Templar(loader=DataLoader(), variables={removal["register"]: result})
+        assert templar.evaluate_conditional(trust_as_template(verdict["ansible.builtin.assert"]["that"])) is removed
     begin = [task["name"] for task in block["block"]]
     assert begin.index("Start the watchdog, which restores the server if the controller disappears") < begin.index(
         "Stop the server before the tuning trials"
