@@ -585,6 +585,7 @@ SIGNIFICANT_NUMBERS: t.Final[tuple[re.Pattern[bytes], ...]] = tuple(
         rb"\d+ Client Error",
         rb"CCL version [\w.:+ -]*",
         rb"EngineCore_(?:DP)?\d+",
+        rb"(?i:p\dp)|Bfloat\d+|fp\de\dnv|device >= \d",
     )
 )
 

@@ -132,7 +132,8 @@ class TemplateCache:
         else:
             numbers = template.numbers
         if numbers:
-            exact_key = b"\n".join([key, *(value for pattern in numbers for value in pattern.findall(text))])
+            # The empty part keeps the key of a line without any significant number apart from that of its template.
+            exact_key = b"\n".join([key, b"", *(value for pattern in numbers for value in pattern.findall(text))])
             exact = self._templates.get(exact_key)
             if exact is NO_MATCH:
                 return None

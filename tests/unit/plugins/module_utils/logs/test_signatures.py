@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import hypothesis
@@ -14,6 +15,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.signatures impo
     ERROR,
     INFO,
     SIGNATURES,
+    SIGNIFICANT_NUMBERS,
     WARNING,
     Signature,
 )
@@ -78,6 +80,15 @@ def test_signature_every_match_contains_the_needle(signature: Signature) -> None
         assert not signature.pattern.search(text) or signature.needle in text
 
     check()
+
+
+@pytest.mark.parametrize("needle", sorted({item.needle for item in SIGNATURES if re.search(r"\d", item.needle)}))
+def test_significant_numbers_include_the_digits_of_needles(needle: str) -> None:
+    """A line with another digit, such as "via P6P", must not count as another occurrence of the fault or fact."""
+    others = [needle[: digit.start()] + "x" + needle[digit.end() :] for digit in re.finditer(r"\d", needle)]
+    for other in others:
+        found = [[pattern.findall(text.encode()) for pattern in SIGNIFICANT_NUMBERS] for text in (needle, other)]
+        assert found[0] != found[1]
 
 
 def test_signatures_are_unique() -> None:

@@ -76,6 +76,12 @@ def test_template_significant_number_has_its_own_state() -> None:
     assert pending(templates, "2:end status=1 at 8\n3:end status=2 at 8\n") == [3]
 
 
+def test_template_line_without_a_significant_number_does_not_settle_the_others() -> None:
+    templates = cache()
+    learn(templates, "1:end status=1 at 9\n2:end status= at 9\n", NO_MATCH)
+    assert pending(templates, "3:end status=2 at 8\n4:end status= at 7\n") == [3]
+
+
 def test_template_harmless_line_that_looks_like_a_fault_is_stored_exactly() -> None:
     templates = cache()
     learn(templates, "1:Xi (7\n", NO_MATCH)
