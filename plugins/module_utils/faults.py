@@ -251,6 +251,66 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
         "A process crashed in native code.",
         "Check the last frames before the crash, and that the driver, CUDA, torch and NCCL versions are compatible.",
     ),
+    # --- network between nodes --------------------------------------------------------------------------------------
+    "link_silent": Fault(
+        "No answer from another member",
+        "A firewall drops packets between the members, a private address is wrong, or the other node is down.",
+        "Check vllm_private_address of both nodes, then allow all TCP and UDP ports between the private addresses.",
+        check="network.ports",
+    ),
+    "link_ports_blocked": Fault(
+        "Random ports are blocked",
+        "A firewall allows some ports only, but NCCL, Gloo and vLLM's message queue use random ports.",
+        "Allow all TCP ports between the members' private addresses, not only vllm_group_port.",
+        check="network.ports",
+    ),
+    "link_far": Fault(
+        "Long round trip",
+        "The members are far apart, in different regions or behind a tunnel, or the network is overloaded. Every token "
+        "crosses the network at each pipeline stage.",
+        "Create all members in one region, VPC and placement group, and measure again without other traffic.",
+        check="network.round_trip",
+    ),
+    "link_mtu_hole": Fault(
+        "Large packets disappear",
+        "A device on the path has a smaller MTU than both interfaces and sends no ICMP message, so connections open "
+        "but hang as soon as they carry data.",
+        "Set the MTU of the private interface of every member to the packet size that arrives.",
+        check="network.mtu",
+    ),
+    "link_mtu_differs": Fault(
+        "Interfaces have different MTUs",
+        "TCP adapts to the smaller MTU, but other protocols lose large packets in one direction.",
+        "Set the same MTU on the private interface of every member.",
+        check="network.mtu",
+    ),
+    "link_lossy": Fault(
+        "Packets are lost",
+        "The network or a node's interface is overloaded or faulty. TCP sends lost packets again, and each loss stalls "
+        "all stages of the pipeline.",
+        "Measure again without other traffic, and look for drops (ip -s link). Move the node to another host if it is "
+        "lossy to all members.",
+        check="network.loss",
+    ),
+    "link_slow": Fault(
+        "Slow network between two members",
+        "Other traffic uses the network, the plan has a lower network speed than expected, or the path is faulty.",
+        "Measure again without other traffic. If all links of one member are slow, move it to another host.",
+        check="network.goodput",
+    ),
+    "clock_differs": Fault(
+        "Clocks differ",
+        "A clock is not synchronised, so the log times of the members cannot be compared.",
+        "Start a time service such as chrony or systemd-timesyncd on every member.",
+        check="network.clock",
+    ),
+    "host_name_loopback": Fault(
+        "The host name leads to the loopback interface",
+        "Gloo listens on the address of the host name unless GLOO_SOCKET_IFNAME is set, and on the loopback address if "
+        "the name does not resolve. Other members cannot connect to a loopback address.",
+        "Set GLOO_SOCKET_IFNAME to the private interface, or map the host name to the private address in /etc/hosts.",
+        check="network.host_name",
+    ),
     # --- memory -----------------------------------------------------------------------------------------------------
     "host_oom": Fault(
         "Host out of memory",

@@ -46,6 +46,7 @@ AREAS: t.Final[dict[str, str]] = {
     "utilisation": "GPU utilisation under load",
     "configuration": "Configuration",
     "output": "Answers",
+    "network": "Network between nodes",
     "user": "Your thresholds",
     "fleet": "Fleet",
     "baseline": "Baseline",
@@ -101,6 +102,13 @@ CHECKS: t.Final[dict[str, Check]] = {
     "output.reference": Check(
         "Same answers", "Does the server compute what a healthy server of the same model computes?"
     ),
+    "network.ports": Check("Ports", "Can every member of the group connect to the others on any port?"),
+    "network.round_trip": Check("Round trip", "How long does a small message take to another member and back?"),
+    "network.mtu": Check("Packet size", "Do packets of the interface's full size arrive, and is that size the same?"),
+    "network.loss": Check("Packet loss", "Does every packet arrive?"),
+    "network.goodput": Check("Goodput", "How fast is the network between two members?"),
+    "network.clock": Check("Clocks", "Do the clocks of the members agree?"),
+    "network.host_name": Check("Host name", "Does the node's own host name lead to an address that others can reach?"),
     "user.threshold": Check("Threshold", "Does the node meet the limits that you set?"),
     "fleet.outlier": Check("Outlier", "Does the node perform like its peers?"),
     "fleet.output": Check("Same answers", "Do nodes with the same model compute the same answers?"),

@@ -234,6 +234,7 @@ _CHECKERS: t.Final = {
     for name in (
         "gpu_facts",
         "gpu_monitor",
+        "link_check",
         "nccl_bandwidth",
         "nccl_log_scan",
         "output_check",
