@@ -85,6 +85,7 @@ class Account:
     busy_until: float = 0.0
     instances: dict[int, dict] = field(default_factory=dict)
     firewalls: dict[int, dict] = field(default_factory=dict)
+    vpcs: dict[int, dict] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     passwords: dict[int, str | None] = field(default_factory=dict)
     user_data: dict[int, str | None] = field(default_factory=dict)
@@ -124,6 +125,9 @@ class FakeLinode:
             ("PUT", r"/networking/firewalls/(\d+)/rules", self._rules),
             ("GET", r"/networking/firewalls/(\d+)/devices", self._devices),
             ("POST", r"/networking/firewalls/(\d+)/devices", self._attach),
+            ("GET", r"/vpcs", self._vpcs),
+            ("POST", r"/vpcs", self._create_vpc),
+            ("DELETE", r"/vpcs/(\d+)", self._delete_vpc),
         ]
 
     def handle(self, method: str, target: str, headers: dict[str, str], body: bytes | None) -> Reply:
@@ -215,8 +219,16 @@ class FakeLinode:
             raise Refusal(403, "The Linode plan you chose is not currently available in the selected region.")
         if "image" in body and not any(body.get(key) for key in ("root_pass", "authorized_keys", "authorized_users")):
             raise Refusal(400, "root_pass is required", "root_pass")
+        self._check_network(account, body)
         account.creations.append(now)
         return self.add_instance(account, body)
+
+    @staticmethod
+    def _check_network(account: Account, body: dict) -> None:
+        regions = {subnet["id"]: vpc["region"] for vpc in account.vpcs.values() for subnet in vpc["subnets"]}
+        for interface in body.get("interfaces") or []:
+            if "subnet_id" in interface and regions.get(interface["subnet_id"]) != body["region"]:
+                raise Refusal(400, "subnet_id is not valid in this region", "interfaces[0].subnet_id")
 
     def add_instance(self, account: Account, body: dict) -> dict:
         """Add a Linode; tests use it for Linodes that someone else created."""
@@ -244,6 +256,7 @@ class FakeLinode:
             "lke_cluster_id": None,
             "disk_encryption": body.get("disk_encryption", "enabled"),
             "placement_group": body.get("placement_group"),
+            "_subnets": {entry["subnet_id"] for entry in body.get("interfaces") or [] if "subnet_id" in entry},
             "_created": account.clock(),
             "_status": None if body.get("image") else "offline",
             "_gone": None,
@@ -349,6 +362,44 @@ class FakeLinode:
             raise Refusal(400, "That device is already assigned to this firewall", "id")
         firewall["_devices"].add(linode)
         return self._device(request, linode)
+
+    # VPCs
+
+    def _vpcs(self, request: Request) -> dict:
+        self._settle(request.account)
+        return request.page([self._vpc_view(request.account, vpc) for vpc in request.account.vpcs.values()])
+
+    @staticmethod
+    def _vpc_view(account: Account, vpc: dict) -> dict:
+        def linodes(subnet: dict) -> list[dict]:
+            return [{"id": item["id"]} for item in account.instances.values() if subnet["id"] in item["_subnets"]]
+
+        return {**vpc, "subnets": [{**subnet, "linodes": linodes(subnet)} for subnet in vpc["subnets"]]}
+
+    def _create_vpc(self, request: Request) -> dict:
+        account, body = request.account, request.body
+        if body["region"] not in REGIONS:
+            raise Refusal(400, "region is not valid", "region")
+        if any(item["label"] == body["label"] for item in account.vpcs.values()):
+            raise Refusal(400, "Label must be unique among your VPCs", "label")
+        return self.add_vpc(account, body)
+
+    def add_vpc(self, account: Account, body: dict) -> dict:
+        """Add a VPC; tests use it for VPCs that someone else created."""
+        account.next_id += 2
+        subnets = [{**subnet, "id": account.next_id} for subnet in body["subnets"]]
+        vpc = {"description": "", **body, "id": account.next_id - 1, "subnets": subnets}
+        account.vpcs[vpc["id"]] = vpc
+        return self._vpc_view(account, vpc)
+
+    def _delete_vpc(self, request: Request, number: str) -> dict:
+        vpc = request.account.vpcs.get(int(number))
+        if vpc is None:
+            raise Refusal(404, "Not found")
+        if any(subnet["linodes"] for subnet in self._vpc_view(request.account, vpc)["subnets"]):
+            raise Refusal(400, "The VPC has subnets with active interfaces")
+        del request.account.vpcs[int(number)]
+        return {}
 
 
 def _public(item: dict) -> dict:

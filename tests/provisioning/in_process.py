@@ -36,6 +36,7 @@ OPTIONS = {
     "wait": True,
     "wait_timeout": 600.0,
     "label_prefix": None,
+    "subnet": "10.0.0.0/24",
     "inbound": [{"label": "ssh", "ports": "22", "sources": ["203.0.113.7"]}],
 }
 

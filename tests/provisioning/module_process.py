@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 PACKAGE = "ansible_collections.multigpu.vllm.plugins.modules"
-MODULES = ("linode_instance", "linode_instance_info", "linode_firewall")
+MODULES = ("linode_instance", "linode_instance_info", "linode_firewall", "linode_group")
 #: The fork server has imported the modules, but not the tests.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([f"{PACKAGE}.{name}" for name in MODULES])

@@ -39,6 +39,8 @@ USED = {
     "/networking/firewalls/{firewallId}": "put delete",
     "/networking/firewalls/{firewallId}/rules": "put",
     "/networking/firewalls/{firewallId}/devices": "get post",
+    "/vpcs": "get post",
+    "/vpcs/{vpcId}": "delete",
 }
 #: Fields of POST /linode/instances that are newer than the document (2024-10).
 NEWER_FIELDS = {"disk_encryption": {"type": "string", "enum": ["enabled", "disabled"]}}

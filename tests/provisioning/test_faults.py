@@ -185,6 +185,9 @@ def test_every_option_is_valid_for_the_api(cloud):
         {"label": "ping", "protocol": "ICMP", "sources": ["0.0.0.0/0"]}])["firewall"]  # fmt: skip
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0m2qyTfHhXSzDLh4DWeyMQpCWdRzVYZ0W0aQ9LlmBT alice"
 
+    network = cloud.module("linode_group", label="vllm-big", region="us-ord", owner_tag="multigpu-vllm")
+    subnet = network["group"]["subnet_id"]
+
     result = create(
         cloud,
         authorized_keys=[key],
@@ -194,7 +197,7 @@ def test_every_option_is_valid_for_the_api(cloud):
         interfaces=[
             {"purpose": "public", "primary": True},
             {"purpose": "vlan", "label": "inner", "ipam_address": "10.0.0.1/24"},
-            {"purpose": "vpc", "subnet_id": 12, "ipv4": {"nat_1_1": "any"}, "ip_ranges": ["10.9.0.0/24"]},
+            {"purpose": "vpc", "subnet_id": subnet, "ipv4": {"nat_1_1": "any"}, "ip_ranges": ["10.9.0.0/24"]},
         ],
         placement_group_id=4,
         private_ip=True,
@@ -205,7 +208,7 @@ def test_every_option_is_valid_for_the_api(cloud):
 
     assert result["rc"] == 0, result
     assert result["instance"]["ipv4"][1].startswith("192.168.")
-    assert create(cloud, label="vllm-2", vpc_subnet_id=12)["rc"] == 0
+    assert create(cloud, label="vllm-2", vpc_subnet_id=subnet)["rc"] == 0
     assert create(cloud, tags=["more"], firewall_id=firewall["id"])["instance"]["tags"] == ["more", "vllm"]
 
 
@@ -243,6 +246,22 @@ def test_firewall_life_cycle(cloud):
     assert "still protects vllm-1" in refused["msg"]
     assert cloud.account.firewalls == {}
     assert cloud.account.labels() == []
+
+
+def test_group_life_cycle(cloud):
+    options = {"label": "vllm-big", "region": "us-ord", "owner_tag": "multigpu-vllm"}
+    checked = cloud.module("linode_group", **options, _ansible_check_mode=True)
+    assert cloud.account.writes() == []
+    first = cloud.module("linode_group", **options)
+    again = cloud.module("linode_group", **options)
+    create(cloud, vpc_subnet_id=first["group"]["subnet_id"])
+    refused = cloud.module("linode_group", owner_tag="multigpu-vllm", state="absent")
+    cloud.module("linode_instance", label="vllm-1", state="absent")
+    deleted = cloud.module("linode_group", owner_tag="multigpu-vllm", state="absent")
+
+    assert [result.get("changed") for result in (checked, first, again, deleted)] == [True, True, False, True]
+    assert "still has the Linodes" in refused["msg"]
+    assert cloud.account.vpcs == {}
 
 
 def test_two_controllers_create_one_linode(cloud):

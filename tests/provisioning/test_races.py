@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Races with other users of the account: their Linodes and firewalls are neither changed nor deleted.
+"""Races with other users of the account: their Linodes, firewalls and VPCs are neither changed nor deleted.
 
 In each scenario, someone else acts at the moment of one request of the module: creates, replaces, renames or takes over
 an object. ``test_two_controllers_create_one_linode`` and test_playbooks.py repeat some scenarios with real processes.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.module import run_firewall, run_instance
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.module import run_firewall, run_group, run_instance
 from cloud import FIGURES
 from faults import Fault, error
 from in_process import World
@@ -27,6 +27,7 @@ POLL, TAG, DELETE = r"GET /linode/instances/\d+$", r"PUT /linode/instances/\d+$"
 FW_LIST, FW_CREATE = "GET /networking/firewalls$", "POST /networking/firewalls$"
 FW_RULES, FW_DEVICES = "PUT /networking/firewalls/.*/rules", "GET /networking/firewalls/.*/devices"
 FW_DELETE = r"DELETE /networking/firewalls/\d+$"
+VPC_LIST, VPC_CREATE, VPC_DELETE = "GET /vpcs$", "POST /vpcs$", r"DELETE /vpcs/\d+$"
 #: Faults of the creation before or at the moment of the race.
 FAULTS = {
     "refused": [],
@@ -46,7 +47,7 @@ class Account:
 
     @property
     def objects(self) -> dict[int, dict]:
-        return {**self.world.account.instances, **self.world.account.firewalls}
+        return {**self.world.account.instances, **self.world.account.firewalls, **self.world.account.vpcs}
 
     def create(self, tags: list[str] | None = None, label: str = "vllm-1") -> int:
         """Create a Linode of someone else."""
@@ -55,6 +56,12 @@ class Account:
     def create_firewall(self, tags: list[str] | None = None) -> int:
         """Create a firewall of someone else with the label of the fleet's firewall."""
         return self.take(self.world.fake.add_firewall(self.world.account, "vllm-1", OPEN, tags or [])["id"])
+
+    def create_vpc(self, description: str = "") -> int:
+        """Create a VPC of someone else with the label of the group's VPC."""
+        subnets = [{"label": "inner", "ipv4": "10.0.0.0/24"}]
+        body = {"label": "vllm-1", "region": "us-ord", "description": description, "subnets": subnets}
+        return self.take(self.world.fake.add_vpc(self.world.account, body)["id"])
 
     def take(self, number: int, **changes: object) -> int:
         """Let an object belong to someone else from now on."""
@@ -70,6 +77,7 @@ class Account:
         number = min(self.objects)
         self.world.account.instances.pop(number, None)
         self.world.account.firewalls.pop(number, None)
+        self.world.account.vpcs.pop(number, None)
         create()
 
     def during(self, where: str, action: Callable[[], object], skip: int = 0, **options: object) -> None:
@@ -78,6 +86,9 @@ class Account:
     def run(self, task: Callable, state: str = "present", **options: object) -> dict:
         options = {"owner_tag": OWNER, "return_root_pass": True, "tags": [], **options}
         return self.world.run(task, state=state, **options)[1].result
+
+    def run_group(self, state: str = "present") -> dict:
+        return self.run(run_group, state, region="us-ord")
 
     def damaged(self) -> list[int]:
         """Return the IDs of others' objects that were changed or deleted."""
@@ -216,6 +227,41 @@ def scenarios() -> Iterator[tuple[str, Callable[[Account], object]]]:
                 a.run(run_firewall, state, inbound=[]),
             ),
         )
+    for description in ("", "multigpu-other"):
+        for state in ("present", "absent"):
+            for moment, where in {"exists": None, "at the look-up": VPC_LIST}.items():
+                yield (
+                    f"{state}, VPC with description {description!r} {moment}",
+                    lambda a, d=description, state=state, where=where: (
+                        a.during(where, lambda: a.create_vpc(d)) if where else a.create_vpc(d),
+                        a.run_group(state),
+                    ),
+                )
+        for name, faults in list(FAULTS.items())[:3]:
+            yield (
+                f"creation {name}, VPC with description {description!r}",
+                lambda a, d=description, faults=faults: (
+                    a.world.plan.faults.extend(Fault(VPC_CREATE, reply=reply) for reply in faults),
+                    a.during(VPC_CREATE, lambda: a.create_vpc(d)),
+                    a.run_group(),
+                ),
+            )
+    yield (
+        "deletion, VPC replaced",
+        lambda a: (
+            a.run_group(),
+            a.during(VPC_DELETE, lambda: a.replace_ours(a.create_vpc)),
+            a.run_group("absent"),
+        ),
+    )
+    yield (
+        "deletion repeated, VPC taken over",
+        lambda a: (
+            a.run_group(),
+            a.during(VPC_DELETE, lambda: a.take_ours(description=""), reply=error(503, "Unavailable")),
+            a.run_group("absent"),
+        ),
+    )
 
 
 SCENARIOS = dict(scenarios())
@@ -229,7 +275,7 @@ def outcome() -> dict[str, Account]:
         accounts[name] = Account()
         course(accounts[name])
     damaged = sum(len(account.damaged()) for account in accounts.values())
-    FIGURES.append(f"{len(accounts)} races: {damaged} Linodes or firewalls of others changed or deleted")
+    FIGURES.append(f"{len(accounts)} races: {damaged} Linodes, firewalls or VPCs of others changed or deleted")
     return accounts
 
 
@@ -244,4 +290,4 @@ def test_race_leaves_the_objects_of_others_as_they_are(outcome, name):
 
 def test_fault_matrix_states_the_number_of_races():
     matrix = (Path(__file__).parents[2] / "docs" / "fault-matrix.md").read_text(encoding="utf-8")
-    assert f"| {len(SCENARIOS)} | A Linode or firewall of someone else" in matrix
+    assert f"| {len(SCENARIOS)} | A Linode, firewall or VPC of someone else" in matrix

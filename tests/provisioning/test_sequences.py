@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Creation of one Linode under every combination of a fault, a request and a moment, with simulated time.
+"""Creation of a Linode or a VPC under every combination of a fault, a request and a moment, with simulated time.
 
 docs/fault-matrix.md explains the faults and states the figures of this file and of test_races.py.
 """
@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.module import run_instance
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.module import run_group, run_instance
 from cloud import FIGURES
 from fake_linode import Reply
 from faults import HTML, Fault, error
@@ -169,6 +169,70 @@ def sequences() -> Iterator[tuple[str, Callable[[World], None]]]:
             f"{lost}, {lag:.0f} s hidden, look-up {name} {times}",
             adder(first, {"where": LIST, "skip": 1, "times": times, **options}, lag=lag),
         )
+
+
+#: Field of a VPC or a page -> invalid values, and faults that do not depend on the kind of the object.
+VPC_FIELDS = {
+    **{field: FIELDS[field] for field in ("id", "label", "region", "pages", "data")},
+    "description": [5, ["multigpu-vllm"]],
+    "subnets": [None, {}, [None], [{}], [{"id": "5"}], [{"id": 5, "ipv4": "unknown"}]],
+}
+GROUP_EFFECTS = {name: options for name, options in EFFECTS.items() if "alter" not in options} | {
+    f"{field} {value!r}": {"alter": altered(field, value)} for field, values in VPC_FIELDS.items() for value in values
+}
+GROUP_REQUESTS = {"look-up": "GET /vpcs$", "create": "POST /vpcs$", "look-up after creation": "GET /vpcs$"}
+
+
+def group_sequences() -> Iterator[tuple[str, list[dict]]]:
+    """Yield the name and the faults of each sequence of the creation of a VPC."""
+    for (request, where), (name, options), times, after in itertools.product(
+        GROUP_REQUESTS.items(), GROUP_EFFECTS.items(), (1, 999), (False, True)
+    ):
+        if after and ("alter" in options or "slow" in options or request != "create"):
+            continue
+        faults = [{"where": where, "times": times, "after": after, **options}]
+        if request == "look-up after creation":
+            faults[0]["skip"] = 1
+            faults.insert(0, {"where": GROUP_REQUESTS["create"], "after": True, **EFFECTS["closed"]})
+        yield f"{request}, {name}, {times} times, {'after' if after else 'before'}", faults
+
+
+def judge_group(faults: list[dict]) -> Iterator[str]:
+    """Run one sequence of the creation of a VPC and yield what is wrong with it."""
+    world = World()
+    world.plan.faults = [Fault(**options) for options in faults]
+
+    def run(state: str = "present") -> ModuleExit:
+        options = {"label": "vllm-big", "region": "us-ord", "owner_tag": "multigpu-vllm", "wait_timeout": 150.0}
+        return world.run(run_group, state=state, **options)[1]
+
+    try:
+        first = run()
+    except Exception:  # noqa: BLE001
+        yield "traceback: " + traceback.format_exc().splitlines()[-1]
+        return
+    text = str(first.result.get("msg", ""))
+    if first.failed and not (text and "\n" not in text and len(text) < 2000):
+        yield f"message is not one short line: {text!r}"
+    created = list(world.account.vpcs)
+    world.plan.faults.clear()
+    world.account.requests.clear()
+    again = run()
+    if again.failed or len(world.account.vpcs) != 1 or created not in ([], list(world.account.vpcs)):
+        yield f"second run: {again.result.get('msg')}"
+    if not first.failed and world.account.writes():
+        yield "second run writes"
+    if run("absent").failed or world.account.vpcs:
+        yield "not deleted"
+
+
+def test_every_sequence_of_a_group_ends_with_one_vpc_and_a_message():
+    problems = {name: list(judge_group(faults)) for name, faults in group_sequences()}
+
+    wrong = {name: texts for name, texts in problems.items() if texts}
+    FIGURES.append(f"{len(problems)} fault sequences of the creation of a VPC: {len(wrong)} with another result")
+    assert f"| {len(problems):,} |" in MATRIX
+    assert wrong == {}
 
 
 def adder(*faults: dict, lag: float = 0.0) -> Callable[[World], None]:

@@ -151,6 +151,20 @@ class LinodeApi:
         """Delete a firewall; do nothing if it does not exist. ``is_done`` is called before the request is repeated."""
         self._delete(f"/networking/firewalls/{firewall_id}", is_done)
 
+    def vpcs(self) -> list[Json]:
+        return self._list("/vpcs", shapes.VPC)
+
+    def create_vpc(self, payload: Mapping[str, t.Any]) -> Json:
+        """Send a single request to create a VPC and its subnets.
+
+        :raises Transient: if the request failed, but may succeed later. The VPC may have been created.
+        """
+        return self._send(ApiRequest("POST", "/vpcs", payload, shape=shapes.only(shapes.VPC, label=payload["label"])))
+
+    def delete_vpc(self, vpc_id: int, is_done: Callable[[], bool]) -> None:
+        """Delete a VPC and its subnets. ``is_done`` is called before the request is repeated."""
+        self._delete(f"/vpcs/{vpc_id}", is_done)
+
     def _get_or_none(self, path: str, shape: Json) -> Json | None:
         try:
             return self._retry(ApiRequest("GET", path, shape=shape))

@@ -85,16 +85,17 @@ def is_owned(resource: Mapping[str, t.Any], owner_tag: str | None) -> bool:
     return not owner_tag or owner_tag in (resource.get("tags") or [])
 
 
-def check_owner(resource: dict[str, t.Any], owner_tag: str | None, kind: str = "") -> None:
+def check_owner(resource: dict[str, t.Any], owner_tag: str | None, kind: str = "", mark: str = "tag") -> None:
     """Refuse an object that only has the label, because it may be someone else's.
 
     :param kind: what the object is, for the beginning of the message, such as ``The firewall ``.
+    :param mark: field that contains ``owner_tag``; a VPC has a description instead of tags.
     :raises NotOurs: if the object lacks ``owner_tag``.
     """
     if not is_owned(resource, owner_tag):
         raise NotOurs(
-            f"{kind}{resource['label']} (id {resource['id']}) exists without the tag {owner_tag}, so it may belong to "
-            "someone else; it was not changed. Choose another label, or add the tag to it.",
+            f"{kind}{resource['label']} (id {resource['id']}) exists without the {mark} {owner_tag}, so it may belong "
+            f"to someone else; it was not changed. Choose another label, or add the {mark} to it.",
             resource,
         )
 
@@ -166,7 +167,8 @@ def classify(
         hint = "The API does not accept the token. Set LINODE_API_TOKEN or api_token to a valid one"
         return Unauthorized(f"{hint} ({text}).")
     if status == 403:
-        hint = "The token lacks permission. It needs the scopes linodes:read_write and firewall:read_write"
+        scopes = "linodes:read_write and firewall:read_write, and for a VPC vpc:read_write and ips:read_only"
+        hint = f"The token lacks permission. It needs the scopes {scopes}"
         return Unauthorized(f"{hint} ({text}).")
     if status == 404:
         return NotFound(text)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.parameters import env_fallback
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode import firewall
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode import firewall, group
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.api import LinodeApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.client import (
     DEFAULT_URL,
@@ -71,6 +71,12 @@ def run_instance_info(module: AnsibleModule) -> t.NoReturn:
 def run_firewall(module: AnsibleModule) -> t.NoReturn:
     """Run the ``linode_firewall`` module."""
     change = firewall.present if module.params["state"] == "present" else firewall.absent
+    _run(module, lambda: change(open_api(module.params), module.params, module.check_mode))
+
+
+def run_group(module: AnsibleModule) -> t.NoReturn:
+    """Run the ``linode_group`` module."""
+    change = group.present if module.params["state"] == "present" else group.absent
     _run(module, lambda: change(open_api(module.params), module.params, module.check_mode))
 
 

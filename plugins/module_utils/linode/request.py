@@ -18,7 +18,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
 
 Json = dict[str, t.Any]
 
-#: Limits from Linode's API documentation: labels of instances and firewalls, tags, user data and interfaces.
+#: Limits from Linode's API documentation: labels of instances (and VPCs) and firewalls, tags, user data and interfaces.
 INSTANCE_LABEL_LENGTH: t.Final = (3, 64)
 FIREWALL_LABEL_LENGTH: t.Final = (3, 32)
 TAG_LENGTH: t.Final = (3, 50)
@@ -73,6 +73,16 @@ def check_label(label: str, limits: tuple[int, int] = INSTANCE_LABEL_LENGTH) -> 
             "with a letter, end with a letter or digit, and not have two '-', '_' or '.' in a row."
         )
     return label
+
+
+def check_group_label(label: str) -> str:
+    """Validate the label of a group, which is the label of its VPC and the beginning of its Linodes' labels.
+
+    :raises InvalidInput: if the API would refuse it.
+    """
+    if "_" in label or "." in label:
+        raise InvalidInput(f"label {label!r} is invalid: the label of a VPC must not have '_' or '.'.")
+    return check_label(label)
 
 
 def is_loopback(host: str) -> bool:

@@ -92,6 +92,13 @@ FIREWALL: t.Final = {
     "tags": [TEXT],
     "rules?": {"inbound_policy?": TEXT, "outbound_policy?": TEXT, "inbound?": [_RULE], "outbound?": [_RULE]},
 }
+VPC: t.Final = {
+    "id": ID,
+    "label": NAME,
+    "region": NAME,
+    "description?": TEXT,
+    "subnets": [{"id": ID, "ipv4?": ADDRESS, "linodes?": [{"id": ID}]}],
+}
 DEVICE: t.Final = {"id": ID, "entity": {"id": ID, "label?": NAME}}
 
 

@@ -1,0 +1,92 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Create or delete the private network (VPC) of a group of Linodes that are one server.
+
+A VPC has no tags. Its description contains the tag of its owner.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.api import LinodeApi
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import Drift, check_owner, is_owned
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.firewall import network
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.idempotent_create import create_once
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import check_group_label, check_tags
+
+Json = dict[str, t.Any]
+
+
+def present(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> Json:
+    """Create the VPC with its subnet unless it exists, and return ``changed``, ``group`` and ``diff``.
+
+    ``group`` is None in check mode if the VPC does not exist yet.
+
+    :raises InvalidInput: for options that the API would refuse.
+    :raises NotOurs: if a VPC of this label belongs to someone else.
+    :raises Drift: if the VPC is in another region or has another subnet. An existing VPC is never changed.
+    """
+    label, region = check_group_label(options["label"]), options["region"]
+    (owner,) = check_tags([options["owner_tag"]])
+    after = {"label": label, "region": region, "subnet": network(options["subnet"])}
+
+    def find() -> Json | None:
+        return next((vpc for vpc in _vpcs(api) if vpc["label"] == label), None)
+
+    existing = vpc = find()
+    if vpc is None and check_mode:
+        return {"changed": True, "group": None, "diff": {"before": {}, "after": after}}
+    if vpc is None:
+        subnet = {"label": label, "ipv4": after["subnet"]}
+        body = {"label": label, "region": region, "description": owner, "subnets": [subnet]}
+        # Two runs for one fleet share its VPC, so the tag of the fleet identifies it even after a lost response.
+        vpc, _failures = create_once(
+            [(region, lambda: api.create_vpc(body))], find, lambda found: is_owned(found, owner), api.budget
+        )
+    else:
+        check_owner(vpc, owner, "The VPC ", "description")
+    subnet_ids = {subnet.get("ipv4"): subnet["id"] for subnet in vpc["subnets"]}
+    if vpc["region"] != region or after["subnet"] not in subnet_ids:
+        raise Drift(
+            f"The VPC {label} (id {vpc['id']}) exists in {vpc['region']} with the subnets "
+            f"{', '.join(map(str, subnet_ids)) or 'none'}, not in {region} with {after['subnet']}. Delete it first "
+            "(state=absent), or correct the task."
+        )
+    group = {**after, "vpc_id": vpc["id"], "subnet_id": subnet_ids[after["subnet"]]}
+    return {"changed": existing is None, "group": group, "diff": {"before": after if existing else {}, "after": after}}
+
+
+def absent(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> Json:
+    """Delete the VPC with this label, or all VPCs of the owner if ``label`` is not set.
+
+    :returns: ``changed``, ``group`` (None) and ``diff``.
+    :raises InvalidInput: if ``owner_tag`` is not a tag, for example empty.
+    :raises NotOurs: if the VPC belongs to someone else.
+    :raises Drift: if Linodes are still in a VPC. Nothing is deleted then.
+    """
+    label, (owner,) = options.get("label"), check_tags([options["owner_tag"]])
+    vpcs = [vpc for vpc in _vpcs(api) if (vpc["label"] == label if label else is_owned(vpc, owner))]
+    for vpc in vpcs:
+        check_owner(vpc, owner, "The VPC ", "description")
+        if linodes := [str(linode["id"]) for subnet in vpc["subnets"] for linode in subnet.get("linodes") or []]:
+            raise Drift(f"The VPC {vpc['label']} was not deleted: it still has the Linodes {', '.join(linodes)}.")
+    for vpc in vpcs if not check_mode else ():
+
+        def is_done(vpc: Json = vpc) -> bool:
+            """Return whether the VPC is deleted; raise ``NotOurs`` if its owner has changed."""
+            current = next((found for found in _vpcs(api) if found["id"] == vpc["id"]), None)
+            if current:
+                check_owner(current, owner, "The VPC ", "description")
+            return current is None
+
+        api.delete_vpc(vpc["id"], is_done)
+    before = {"labels": [vpc["label"] for vpc in vpcs]} if vpcs else {}
+    return {"changed": bool(vpcs), "group": None, "diff": {"before": before, "after": {}}}
+
+
+def _vpcs(api: LinodeApi) -> list[Json]:
+    """List the VPCs of the account, each with its description as its only tag."""
+    return [{**vpc, "tags": [vpc.get("description")]} for vpc in api.vpcs()]

@@ -1,0 +1,117 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode import group as subject
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import Drift, InvalidInput, NotOurs
+from faults import Fault, error
+
+OWNER = "multigpu-vllm"
+OPTIONS = {"label": "vllm-big", "region": "us-ord", "subnet": "10.0.0.0/24", "owner_tag": OWNER}
+
+
+def present(world, check_mode=False, **options):
+    return subject.present(world.api(), {**OPTIONS, **options}, check_mode)
+
+
+def absent(world, check_mode=False, **options):
+    return subject.absent(world.api(), {"label": None, "owner_tag": OWNER, **options}, check_mode)
+
+
+def add_vpc(world, label="vllm-big", description=""):
+    body = {"label": label, "region": "us-ord", "description": description}
+    return world.fake.add_vpc(world.account, {**body, "subnets": [{"label": "inner", "ipv4": "10.0.0.0/24"}]})
+
+
+def test_present_creates_vpc_with_subnet_once(world):
+    first = present(world)
+    world.account.requests.clear()
+    again = present(world)
+
+    (vpc,) = world.account.vpcs.values()
+    assert (vpc["label"], vpc["region"], vpc["description"]) == ("vllm-big", "us-ord", OWNER)
+    assert [subnet["ipv4"] for subnet in vpc["subnets"]] == ["10.0.0.0/24"]
+    assert (first["changed"], again["changed"]) == (True, False)
+    assert first["group"] == again["group"]
+    assert first["group"]["subnet_id"] == vpc["subnets"][0]["id"]
+    assert world.account.writes() == []
+
+
+def test_present_check_mode_shows_the_network_and_only_reads(world):
+    result = present(world, check_mode=True)
+
+    assert (result["changed"], result["group"], result["diff"]["before"]) == (True, None, {})
+    assert result["diff"]["after"] == {"label": "vllm-big", "region": "us-ord", "subnet": "10.0.0.0/24"}
+    assert world.account.writes() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({"region": "us-sea"}, "exists in us-ord"), ({"subnet": "10.1.0.0/24"}, "with the subnets 10.0.0.0/24")],
+)
+def test_present_never_changes_an_existing_vpc(world, changes, expected):
+    present(world)
+    world.account.requests.clear()
+
+    with pytest.raises(Drift, match=expected):
+        present(world, **changes)
+    assert world.account.writes() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({"label": "vllm_big"}, "must not have '_'"), ({"label": "x--y"}, "not have two"), ({"subnet": "x"}, "network")],
+)
+def test_present_invalid_option_sends_no_request(world, changes, expected):
+    with pytest.raises(InvalidInput, match=expected):
+        present(world, **changes)
+    assert world.account.requests == []
+
+
+@pytest.mark.parametrize("description", ["", "multigpu-other"])
+def test_vpc_of_someone_else_is_neither_used_nor_deleted(world, description):
+    add_vpc(world, description=description)
+
+    with pytest.raises(NotOurs, match="exists without the description multigpu-vllm"):
+        present(world)
+    with pytest.raises(NotOurs, match="add the description to it"):
+        absent(world, label="vllm-big")
+    assert not absent(world)["changed"]
+    assert world.account.writes() == []
+
+
+def test_absent_deletes_all_vpcs_of_the_owner(world):
+    present(world)
+    present(world, label="vllm-small")
+    foreign = add_vpc(world, "other", "multigpu-other")
+
+    assert absent(world, check_mode=True)["diff"]["before"] == {"labels": ["vllm-big", "vllm-small"]}
+    assert len(world.account.vpcs) == 3
+    assert absent(world, label="vllm-small")["changed"]
+    assert absent(world)["changed"]
+    assert list(world.account.vpcs) == [foreign["id"]]
+
+
+def test_absent_without_owner_deletes_nothing(world):
+    add_vpc(world)
+
+    with pytest.raises(InvalidInput, match="tag '' is invalid"):
+        absent(world, owner_tag="")
+    assert world.account.requests == []
+
+
+def test_absent_keeps_a_vpc_with_linodes(world):
+    subnet_id = present(world)["group"]["subnet_id"]
+    linode = world.create_by_other(interfaces=[{"purpose": "vpc", "subnet_id": subnet_id}])
+
+    with pytest.raises(Drift, match=f"still has the Linodes {linode['id']}"):
+        absent(world)
+    assert len(world.account.vpcs) == 1
+
+
+def test_absent_after_lost_response_succeeds(world):
+    present(world)
+    world.plan.faults.append(Fault("DELETE /vpcs", after=True, reply=error(502, "Bad Gateway")))
+
+    assert absent(world)["changed"]
+    assert world.account.vpcs == {}
