@@ -15,8 +15,8 @@ requirements:
 options:
   api_token:
     description:
-      - Linode API token with the scopes C(linodes:read_write) and C(firewall:read_write). The module
-        M(multigpu.vllm.linode_group) needs C(vpc:read_write).
+      - Linode API token with the scopes C(linodes:read_write) and C(firewall:read_write). VPCs need
+        C(vpc:read_write) and C(ips:read_only).
       - If not set, the value of E(LINODE_API_TOKEN) or E(LINODE_TOKEN) is used.
     type: str
   api_url:

@@ -90,7 +90,12 @@ options:
   vpc_subnet_id:
     description:
       - Shorthand for O(interfaces) with one interface in this VPC subnet, to which the public address is mapped.
+      - If the Linode exists outside of this subnet, the task fails, because a Linode joins a VPC when it is created.
     type: int
+  vpc_address:
+    description:
+      - Address of the Linode in O(vpc_subnet_id). By default, the API chooses one.
+    type: str
   interfaces:
     description:
       - Network interfaces of the configuration profile, at most three.
@@ -227,6 +232,7 @@ instance:
     address: 203.0.113.17
     ipv4: [203.0.113.17]
     ipv6: 2001:db8::f03c:94ff:fe5a:1/128
+    vpc_address: 10.0.0.2
     gpus: 4
     hourly_price: 3.57
     tags: [vllm]
@@ -277,6 +283,13 @@ instance:
       type: str
       returned: always
       sample: 2001:db8::f03c:94ff:fe5a:1/128
+    vpc_address:
+      description:
+        - Address in the VPC. Null if O(vpc_subnet_id) is not set, or until a new Linode is running.
+        - M(multigpu.vllm.linode_instance_info) returns it for the Linodes that have a tag C(vllm_group:NAME).
+      type: str
+      returned: always
+      sample: 10.0.0.2
     gpus:
       description: Number of GPUs that the API reports. Null if the API does not report a number.
       type: int
@@ -347,6 +360,7 @@ ARGUMENTS = {
     "user_data": {"type": "str", "no_log": True},
     "firewall_id": {"type": "int"},
     "vpc_subnet_id": {"type": "int"},
+    "vpc_address": {"type": "str"},
     "interfaces": {"type": "list", "elements": "dict", "options": INTERFACE},
     "placement_group_id": {"type": "int"},
     "tags": {"type": "list", "elements": "str"},
@@ -366,6 +380,7 @@ def main() -> None:
         argument_spec={**API_ARGUMENTS, **ARGUMENTS},
         required_if=[("state", "present", ("type", "region"))],
         mutually_exclusive=[("interfaces", "vpc_subnet_id")],
+        required_by={"vpc_address": ["vpc_subnet_id"]},
         supports_check_mode=True,
     )
     run_instance(module)

@@ -13,7 +13,9 @@ author:
   - multigpu.vllm maintainers (@multigpu)
 description:
   - Lists the Linodes that have the given tags, with the GPUs and prices that the API reports, and their total cost.
-  - Sends two requests for up to 500 Linodes, and one more for each additional 500.
+  - Sends two requests for up to 500 Linodes, and one more for each additional 500. If a Linode has a tag
+    C(vllm_group:NAME), one more request reads the addresses in VPCs, for which the token needs the scope
+    C(ips:read_only).
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.info
@@ -60,6 +62,7 @@ instances:
       address: 203.0.113.17
       ipv4: [203.0.113.17]
       ipv6: 2001:db8::f03c:94ff:fe5a:1/128
+      vpc_address: null
       gpus: 4
       hourly_price: 3.57
       tags: [vllm]

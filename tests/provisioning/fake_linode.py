@@ -128,6 +128,7 @@ class FakeLinode:
             ("GET", r"/vpcs", self._vpcs),
             ("POST", r"/vpcs", self._create_vpc),
             ("DELETE", r"/vpcs/(\d+)", self._delete_vpc),
+            ("GET", r"/vpcs/ips", self._vpc_addresses),
         ]
 
     def handle(self, method: str, target: str, headers: dict[str, str], body: bytes | None) -> Reply:
@@ -256,7 +257,11 @@ class FakeLinode:
             "lke_cluster_id": None,
             "disk_encryption": body.get("disk_encryption", "enabled"),
             "placement_group": body.get("placement_group"),
-            "_subnets": {entry["subnet_id"] for entry in body.get("interfaces") or [] if "subnet_id" in entry},
+            "_subnets": {
+                entry["subnet_id"]: (entry.get("ipv4") or {}).get("vpc") or f"10.0.0.{number % 250 + 2}"
+                for entry in body.get("interfaces") or []
+                if "subnet_id" in entry
+            },
             "_created": account.clock(),
             "_status": None if body.get("image") else "offline",
             "_gone": None,
@@ -391,6 +396,15 @@ class FakeLinode:
         vpc = {"description": "", **body, "id": account.next_id - 1, "subnets": subnets}
         account.vpcs[vpc["id"]] = vpc
         return self._vpc_view(account, vpc)
+
+    def _vpc_addresses(self, request: Request) -> dict:
+        self._settle(request.account)
+        entries = [
+            {"linode_id": item["id"], "subnet_id": subnet, "address": address, "active": True}
+            for item in request.account.instances.values()
+            for subnet, address in item["_subnets"].items()
+        ]
+        return request.page(entries)
 
     def _delete_vpc(self, request: Request, number: str) -> dict:
         vpc = request.account.vpcs.get(int(number))

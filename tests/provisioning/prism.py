@@ -41,6 +41,7 @@ USED = {
     "/networking/firewalls/{firewallId}/devices": "get post",
     "/vpcs": "get post",
     "/vpcs/{vpcId}": "delete",
+    "/vpcs/ips": "get",
 }
 #: Fields of POST /linode/instances that are newer than the document (2024-10).
 NEWER_FIELDS = {"disk_encryption": {"type": "string", "enum": ["enabled", "disabled"]}}

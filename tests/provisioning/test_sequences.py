@@ -97,6 +97,8 @@ FIELDS = {
     "gpus": ["4", NAN],
     "pages": [None, NAN, "2", 10**9, -1, {}],
     "data": [None, {}, "x"],
+    "address": [None, 5, "unknown", {}],
+    "linode_id": [None, "1001", 4242],
 }
 MISSING = object()
 
@@ -142,6 +144,7 @@ REQUESTS = {
     "create": CREATE,
     "poll": r"GET /linode/instances/\d+$",
     "tag": "PUT /linode/instances",
+    "address": "GET /vpcs/ips$",
     "all": ".",
 }
 #: Faults after which the module does not know whether the Linode exists.
@@ -245,12 +248,13 @@ def adder(*faults: dict, lag: float = 0.0) -> Callable[[World], None]:
 
 def create(world: World) -> ModuleExit:
     options = {"owner_tag": "multigpu-vllm", "return_root_pass": True, "authorized_users": [], "wait_timeout": 150.0}
-    return world.run(run_instance, **options)[1]
+    return world.run(run_instance, **options, vpc_subnet_id=2)[1]
 
 
 def judge(world: World, prepare: Callable[[World], None]) -> Iterator[str]:
     """Run one sequence and yield what is wrong with it."""
     world.account.boot_seconds = 8.0
+    world.account.vpcs[1] = {"id": 1, "label": "big", "region": "us-ord", "subnets": [{"id": 2, "ipv4": "10.0.0.0/24"}]}
     prepare(world)
     try:
         first = create(world)

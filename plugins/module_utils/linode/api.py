@@ -10,7 +10,7 @@ that create something are sent only once; see ``idempotent_create.py``.
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -165,6 +165,12 @@ class LinodeApi:
         """Delete a VPC and its subnets. ``is_done`` is called before the request is repeated."""
         self._delete(f"/vpcs/{vpc_id}", is_done)
 
+    def vpc_addresses(self, filters: Mapping[str, t.Any] | None = None) -> list[Json]:
+        """List the addresses in all VPCs of the account, or only those that match ``filters``."""
+        entries = self._list("/vpcs/ips", shapes.VPC_ADDRESS, filters, key=("linode_id", "subnet_id", "address"))
+        # The API also lists networks that are routed to an interface; they have no address.
+        return [entry for entry in entries if entry.get("address")]
+
     def _get_or_none(self, path: str, shape: Json) -> Json | None:
         try:
             return self._retry(ApiRequest("GET", path, shape=shape))
@@ -179,10 +185,18 @@ class LinodeApi:
             pass
 
     def _list(
-        self, path: str, shape: Json, filters: Mapping[str, t.Any] | None = None, paged: bool = True
+        self,
+        path: str,
+        shape: Json,
+        filters: Mapping[str, t.Any] | None = None,
+        paged: bool = True,
+        key: Sequence[str] = ("id",),
     ) -> list[Json]:
-        """List all objects of one kind, each exactly once, even if objects move to another page between requests."""
-        order = {"+order_by": "id", "+order": "asc"} if paged else {}
+        """List all objects of one kind, each exactly once, even if objects move to another page between requests.
+
+        :param key: fields that identify an object; the API can order the objects by the first one.
+        """
+        order = {"+order_by": key[0], "+order": "asc"} if paged else {}
         filters = {**(filters or {}), **order} or None
         entries: dict[t.Any, Json] = {}
         page = pages = 1
@@ -196,7 +210,7 @@ class LinodeApi:
                 # Objects were deleted after the previous request, so there are fewer pages now.
                 break
             for entry in response["data"]:
-                entries[entry["id"]] = entry
+                entries[tuple(entry.get(name) for name in key)] = entry
             pages = response["pages"]
             page += 1
         return list(entries.values())

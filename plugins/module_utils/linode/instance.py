@@ -70,7 +70,8 @@ def summary(instance: Json, plan: Json | None = None) -> Json:
     """Return the summary of a Linode: the values that this collection reports about it.
 
     ``gpus`` comes from the instance's own specs, otherwise from ``plan``; ``hourly_price`` is in USD, or None if
-    unknown; ``address`` is the first public IPv4 address, otherwise the IPv6 address without its prefix length.
+    unknown; ``address`` is the first public IPv4 address, otherwise the IPv6 address without its prefix length;
+    ``vpc_address`` is None, because the API does not report it with the Linode.
     """
     count = pricing.gpu_count(instance.get("specs") or {})
     ipv4 = list(instance.get("ipv4") or [])
@@ -87,6 +88,7 @@ def summary(instance: Json, plan: Json | None = None) -> Json:
         "address": public[0] if public else fallback,
         "ipv4": ipv4,
         "ipv6": ipv6,
+        "vpc_address": None,
         "gpus": count if count is not None else pricing.gpu_count(plan or {}),
         "hourly_price": pricing.hourly_price(plan, instance["region"]) if plan else None,
         "tags": sorted(instance.get("tags") or []),
@@ -136,6 +138,8 @@ class Provisioner:
             self.result.before = self.result.after = _diff_view(summary(instance, plan))
         self.result.instance = summary(instance, plan)
         self._check_drift(instance, request)
+        # Only the address of an existing Linode is known before it is running.
+        address = None if self.result.changed else self._vpc_address(instance, request)
         price, limit = self.result.instance["hourly_price"], request.max_hourly_price
         if limit and not self.result.changed and (price is None or price > limit):
             cost = pricing.price_text(price)
@@ -144,6 +148,8 @@ class Provisioner:
         if wait:
             has_system = request.image or instance.get("image")
             self._wait_until_running(instance["id"], plan, "running" if has_system else None)
+            address = address or self._vpc_address(instance, request)
+        self.result.instance = {**self.result.instance, "vpc_address": address}
 
     def absent(
         self, label: str, owner_tag: str | None = None, instance_id: int | None = None, wait: bool = True
@@ -276,6 +282,24 @@ class Provisioner:
                 f"{request.label} (id {instance['id']}) exists, but its {'; its '.join(differences)}. This module "
                 "never resizes, migrates or rebuilds: remove the Linode first (state=absent), or correct the task."
             )
+
+    def _vpc_address(self, instance: Json, request: InstanceRequest) -> str | None:
+        """Return the address of the Linode in the requested VPC subnet, or None if no subnet is requested.
+
+        :raises Drift: if the Linode is not in that subnet, or has another address than requested.
+        """
+        if not request.vpc_subnet_id:
+            return None
+        wanted = instance["id"], request.vpc_subnet_id
+        entries = self._api.vpc_addresses({"linode_id": instance["id"]})
+        found = [entry["address"] for entry in entries if (entry.get("linode_id"), entry.get("subnet_id")) == wanted]
+        if not found or request.vpc_address not in (None, *found):
+            raise Drift(
+                f"{_name(instance)} has {', '.join(found) or 'no address'} in the VPC subnet {request.vpc_subnet_id}, "
+                f"not {request.vpc_address or 'an address'}. A Linode joins a VPC only when it is created: remove the "
+                "Linode first (state=absent), or correct the task."
+            )
+        return request.vpc_address or str(found[0])
 
     def _update(self, instance: Json, plan: Json, request: InstanceRequest) -> None:
         """Add missing tags and attach the firewall. Neither interrupts the Linode."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -15,15 +16,32 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.instance impo
 Json = dict[str, t.Any]
 
 
+#: Start of the tag that names the group (``vllm_group``) of a Linode: the Linodes that are one server.
+GROUP_TAG: t.Final = "vllm_group:"
+
+
+def group_of(instance: Mapping[str, t.Any]) -> str:
+    """Return the group to which a Linode belongs according to its tags, or an empty string."""
+    names = (tag.removeprefix(GROUP_TAG) for tag in instance.get("tags") or () if tag.startswith(GROUP_TAG))
+    return next(names, "")
+
+
 def select(instances: Iterable[Json], tags: Sequence[str] | None, label_prefix: str | None) -> list[Json]:
-    """Return the instances that have all ``tags`` and whose label starts with ``label_prefix``, sorted by label."""
+    """Return the instances that have all ``tags`` and whose label starts with ``label_prefix``, sorted by label.
+
+    Numbers in labels are compared as numbers: the order of the members of a group determines their ranks.
+    """
     required = set(tags or ())
     selected = [
         instance
         for instance in instances
         if required <= set(instance.get("tags") or ()) and instance["label"].startswith(label_prefix or "")
     ]
-    return sorted(selected, key=lambda instance: instance["label"])
+    return sorted(selected, key=lambda instance: _natural_order(instance["label"]))
+
+
+def _natural_order(label: str) -> list[str | int]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", label)]
 
 
 def cost(instances: Iterable[Mapping[str, t.Any]]) -> Json:
@@ -48,13 +66,23 @@ def list_fleet(api: LinodeApi, tags: Sequence[str] | None, label_prefix: str | N
     plans = api.plans()
     # The API can filter by one tag only; ``select`` checks the other tags and the label.
     candidates = _summaries(plans, api.instances({"tags": tags[0]} if tags else None))
-    instances = select(candidates, tags, label_prefix)
+    instances = _with_vpc_addresses(api, select(candidates, tags, label_prefix))
     return {"instances": instances, "cost": cost(instances), "plans": _gpu_plans(plans)}
 
 
 def list_account(api: LinodeApi) -> list[Json]:
     """Return the summaries of all Linodes in the account."""
-    return _summaries(api.plans(), api.instances())
+    return _with_vpc_addresses(api, _summaries(api.plans(), api.instances()))
+
+
+def _with_vpc_addresses(api: LinodeApi, instances: list[Json]) -> list[Json]:
+    """Add the VPC addresses of members of groups, with one request. Without members, no request is sent."""
+    if not any(map(group_of, instances)):
+        return instances
+    # An address in use takes precedence over that of a configuration with which the Linode was not started.
+    entries = sorted(api.vpc_addresses(), key=lambda entry: bool(entry.get("active")))
+    addresses = {entry.get("linode_id"): entry["address"] for entry in entries}
+    return [{**instance, "vpc_address": addresses.get(instance["id"])} for instance in instances]
 
 
 def _summaries(plans: Iterable[Json], instances: Iterable[Json]) -> list[Json]:

@@ -44,6 +44,8 @@ class InstanceRequest:
     image: str | None = None
     root_pass: str | None = field(default=None, repr=False)
     firewall_id: int | None = None
+    vpc_subnet_id: int | None = None
+    vpc_address: str | None = None
     tags: tuple[str, ...] = ()
     owner_tag: str | None = None
     creation_tag: str | None = None
@@ -110,6 +112,7 @@ def instance_request(options: Mapping[str, t.Any], allow_no_login: bool = False)
     get = options.get
     user_data = get("user_data") or ""
     group = _check_positive("placement_group_id", get("placement_group_id"))
+    subnet_id, address = _check_positive("vpc_subnet_id", get("vpc_subnet_id")), get("vpc_address") or None
     request = InstanceRequest(
         label=check_label(options["label"]),
         type=_check_id("type", (options["type"] or "").strip().lower(), "g2-gpu-rtx4000a4-m"),
@@ -117,6 +120,8 @@ def instance_request(options: Mapping[str, t.Any], allow_no_login: bool = False)
         image=get("image") or None,
         root_pass=get("root_pass") or None,
         firewall_id=_check_positive("firewall_id", get("firewall_id")),
+        vpc_subnet_id=subnet_id,
+        vpc_address=address,
         tags=check_tags([*(get("tags") or ()), *filter(None, [get("owner_tag")])]),
         owner_tag=get("owner_tag") or None,
         creation_tag=check_tags([tag])[0] if (tag := get("creation_tag")) else None,
@@ -126,7 +131,7 @@ def instance_request(options: Mapping[str, t.Any], allow_no_login: bool = False)
             "authorized_keys": [check_key(key) for key in get("authorized_keys") or ()],
             "authorized_users": get("authorized_users"),
             "metadata": {"user_data": base64.b64encode(user_data.encode()).decode()} if user_data else None,
-            "interfaces": _interfaces(get("interfaces"), _check_positive("vpc_subnet_id", get("vpc_subnet_id"))),
+            "interfaces": _interfaces(get("interfaces"), subnet_id, address),
             "placement_group": {"id": group} if group else None,
             "private_ip": get("private_ip") or None,
             "disk_encryption": get("disk_encryption"),
@@ -184,13 +189,14 @@ def _check_positive(name: str, value: t.Any) -> t.Any:
     return value
 
 
-def _interfaces(interfaces: Sequence[Json] | None, vpc_subnet_id: int | None) -> list[Json]:
+def _interfaces(interfaces: Sequence[Json] | None, vpc_subnet_id: int | None, vpc_address: str | None) -> list[Json]:
     """Return the network interfaces in ``interfaces``, without keys that are not set.
 
-    If ``vpc_subnet_id`` is set, return one interface in that subnet instead.
+    If ``vpc_subnet_id`` is set, return one interface in that subnet instead, with ``vpc_address`` if it is set.
     """
     if vpc_subnet_id:
-        return [{"purpose": "vpc", "subnet_id": vpc_subnet_id, "primary": True, "ipv4": {"nat_1_1": "any"}}]
+        interface = {"purpose": "vpc", "subnet_id": vpc_subnet_id, "primary": True}
+        return [{**interface, "ipv4": {"nat_1_1": "any", **({"vpc": vpc_address} if vpc_address else {})}}]
     if len(interfaces or ()) > MAX_INTERFACES:
         raise InvalidInput(f"interfaces has {len(interfaces or ())} entries; the maximum is {MAX_INTERFACES}.")
     return [_interface(interface) for interface in interfaces or ()]

@@ -45,3 +45,8 @@ def test_failure_hides_secrets(play, secret):
     code, result = play(**{secret: "kR7w-uYf2mXe9_aQ4.tBn6", "label": "not valid"})
     assert code == 1
     assert "kR7w" not in json.dumps(result)
+
+
+def test_vpc_address_requires_vpc_subnet_id(play):
+    _code, result = play(vpc_address="10.0.0.2")
+    assert "missing parameter(s) required by 'vpc_address': vpc_subnet_id" in result["msg"]

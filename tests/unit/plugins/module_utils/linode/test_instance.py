@@ -542,3 +542,41 @@ def test_present_tolerates_short_404_after_creation(world):
     world.plan.faults.append(Fault(POLL, times=2, reply=error(404, "Not instance")))
 
     assert present(world).instance["status"] == "running"
+
+
+SUBNET = {"label": "inner", "ipv4": "10.0.0.0/24"}
+
+
+def add_subnet(world):
+    return world.fake.add_vpc(world.account, {"label": "x", "region": "us-ord", "subnets": [SUBNET]})["subnets"][0][
+        "id"
+    ]
+
+
+def in_subnet(subnet_id):
+    return {"vpc_subnet_id": subnet_id, "further": {"interfaces": [{"purpose": "vpc", "subnet_id": subnet_id}]}}
+
+
+def test_present_in_vpc_returns_the_address_that_the_api_reports(world):
+    options = in_subnet(add_subnet(world))
+
+    address = present(world, **options, image=None).instance["vpc_address"]
+    again = present(world, **options, image=None, wait=False)
+
+    assert address == f"10.0.0.{1003 % 250 + 2}"
+    assert (again.changed, again.instance["vpc_address"]) == (False, address)
+    assert present(world, image=None).instance["vpc_address"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({"vpc_subnet_id": 99}, "has no address in the VPC subnet 99"), ({"vpc_address": "10.0.0.99"}, "not 10.0.0.99")],
+)
+def test_present_existing_linode_outside_of_the_vpc_is_left_alone(world, changes, expected):
+    options = in_subnet(add_subnet(world))
+    present(world, **options, image=None)
+    world.account.requests.clear()
+
+    with pytest.raises(Drift, match=expected):
+        present(world, **{**options, "image": None, "tags": ("vllm_group:big",), **changes})
+    assert world.account.writes() == []

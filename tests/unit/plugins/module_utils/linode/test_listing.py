@@ -16,6 +16,40 @@ def test_select_requires_every_tag_and_the_prefix():
     assert [item["label"] for item in subject.select(instances, None, "a-")] == ["a-1", "a-2", "a-3"]
 
 
+def test_select_compares_numbers_in_labels_as_numbers():
+    labels = ["big-10", "big-2", "1-a", "big-x", "big-1"]
+
+    assert [item["label"] for item in subject.select([{"label": label} for label in labels], None, None)] == [
+        "1-a",
+        "big-1",
+        "big-2",
+        "big-10",
+        "big-x",
+    ]
+
+
+def test_list_fleet_reads_the_vpc_addresses_of_groups_with_one_request(world):
+    for number in (1, 2):
+        interfaces = [{"purpose": "vpc", "subnet_id": 9, "ipv4": {"vpc": f"10.0.0.{number + 1}"}}]
+        world.create_by_other(label=f"vllm-{number}", tags=["vllm_group:big"], interfaces=interfaces)
+    world.create_by_other(label="vllm-3")
+
+    instances = subject.list_fleet(world.api(), None, None)["instances"]
+
+    assert [item["vpc_address"] for item in instances] == ["10.0.0.2", "10.0.0.3", None]
+    assert [subject.group_of(item) for item in instances] == ["big", "big", ""]
+    assert [path for _method, path in world.account.requests] == ["/linode/types", "/linode/instances", "/vpcs/ips"]
+
+
+def test_list_fleet_prefers_the_vpc_address_in_use(world, monkeypatch):
+    number = world.create_by_other(label="vllm-1", tags=["vllm_group:big"])["id"]
+    api = world.api()
+    entries = [{"linode_id": number, "address": f"10.0.{net}.2", "active": net == 1} for net in (0, 1, 2)]
+    monkeypatch.setattr(api, "vpc_addresses", lambda: entries)
+
+    assert subject.list_fleet(api, None, None)["instances"][0]["vpc_address"] == "10.0.1.2"
+
+
 def test_list_fleet_returns_instances_cost_and_plans(world):
     world.create_by_other(label="vllm-1", tags=["vllm", "eu-1"])
     world.create_by_other(label="vllm-2", tags=["vllm"], region="id-cgk")

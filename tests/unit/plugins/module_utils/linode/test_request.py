@@ -35,12 +35,15 @@ def test_body_has_all_options():
         private_ip=True,
         disk_encryption="enabled",
         vpc_subnet_id=12,
+        vpc_address="10.0.0.2",
     )
 
     assert base64.b64decode(payload["metadata"]["user_data"]) == b"#cloud-config\n"
     assert payload["placement_group"] == {"id": 4}
     assert payload["tags"] == ["vllm", "europe"]
-    assert payload["interfaces"] == [{"purpose": "vpc", "subnet_id": 12, "primary": True, "ipv4": {"nat_1_1": "any"}}]
+    assert payload["interfaces"] == [
+        {"purpose": "vpc", "subnet_id": 12, "primary": True, "ipv4": {"nat_1_1": "any", "vpc": "10.0.0.2"}}
+    ]
     assert payload["private_ip"] is True
     assert payload["authorized_keys"] == [KEY]
 
