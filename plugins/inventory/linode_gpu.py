@@ -13,8 +13,11 @@ author:
   - multigpu.vllm maintainers (@multigpu)
 description:
   - Adds every GPU Linode of an account as a host, with its plan, GPUs, region, tags and addresses as variables.
-  - Sends two API requests for up to 500 Linodes, and one more for each additional 500. It never sends one request per
-    host.
+  - A Linode with a tag C(vllm_group:NAME), which the provision role sets, gets C(vllm_group) with this name and
+    C(vllm_private_address) with its address in the VPC. It is included whatever its status is, because the server needs
+    all members of the group.
+  - Sends two API requests for up to 500 Linodes, and one more for each additional 500. If there is a group, one more
+    request reads the addresses. The plugin never sends one request per host.
   - The name of the plugin's configuration file must end in C(linode_gpu.yml) or C(linode_gpu.yaml).
 extends_documentation_fragment:
   - ansible.builtin.constructed
@@ -28,7 +31,8 @@ options:
     choices: [multigpu.vllm.linode_gpu]
   api_token:
     description:
-      - Linode API token with the scope C(linodes:read_only). It is never written to the cache or to host variables.
+      - Linode API token with the scope C(linodes:read_only), and for groups also C(ips:read_only). It is never written
+        to the cache or to host variables.
     type: str
     env:
       - name: LINODE_API_TOKEN
@@ -76,7 +80,8 @@ options:
     type: int
     default: 1
   statuses:
-    description: Include only Linodes with one of these statuses. An empty list includes all statuses.
+    description:
+      - Include only Linodes with one of these statuses, and members of a group. An empty list includes all statuses.
     type: list
     elements: str
     default: [running]
@@ -114,7 +119,11 @@ from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.client import LIBRARY, LIBRARY_ERROR
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import LinodeError
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.listing import list_account, select
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.listing import (
+    group_of,
+    list_account,
+    select,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.module import API_ARGUMENTS, open_api
 
 #: Keys of a summary that become host variables with the prefix ``linode_``. ``ansible_host`` comes from the address.
@@ -123,12 +132,13 @@ VARIABLES: t.Final = ("id", "type", "region", "image", "status", "gpus", "tags",
 
 def matching(instances: list[dict[str, t.Any]], options: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
     """Return the instances that match all filter options, sorted by label. An unknown number of GPUs counts as 0."""
-    allowed = {"region": options["regions"], "type": options["types"], "status": options["statuses"]}
+    allowed = {"region": options["regions"], "type": options["types"]}
     return [
         instance
         for instance in select(instances, options["tags"], options["label_prefix"])
         if (instance["gpus"] or 0) >= options["min_gpus"]
         and all(not values or instance[key] in values for key, values in allowed.items())
+        and (not options["statuses"] or instance["status"] in options["statuses"] or group_of(instance))
     ]
 
 
@@ -179,6 +189,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         variables = {f"linode_{key}": instance[key] for key in VARIABLES}
         if instance["address"]:
             variables["ansible_host"] = instance["address"]
+        if group := group_of(instance):
+            variables |= {"vllm_group": group, "vllm_private_address": instance["vpc_address"] or ""}
         for name, value in variables.items():
             inventory.set_variable(host, name, value)
         strict = self.get_option("strict")

@@ -97,6 +97,25 @@ def test_shipped_inventory_sets_variables_and_groups(parse, account):
     assert account.requests == [("GET", "/linode/types"), ("GET", "/linode/instances")]
 
 
+def test_member_of_a_group_gets_group_and_private_address(parse, account):
+    fake = FakeLinode({TOKEN: account})
+    for number, image in ((10, "x/y"), (2, None)):
+        interfaces = [{"purpose": "vpc", "subnet_id": 9, "ipv4": {"vpc": f"10.0.0.{number}"}}]
+        body = {"label": f"big-{number}", "type": PLAN, "region": "us-ord", "image": image, "interfaces": interfaces}
+        fake.add_instance(account, {**body, "tags": ["vllm_group:big"]})
+    fake.add_instance(account, {"label": "big-x", "type": PLAN, "region": "us-ord", "tags": ["vllm_group:big"]})
+
+    inventory = parse("plugin: multigpu.vllm.linode_gpu\nlabel_prefix: big\n")
+
+    # A member that is switched off is included, in the order of the numbers.
+    assert list(inventory.hosts) == ["big-2", "big-10", "big-x"]
+    members = [inventory.hosts[name].vars for name in inventory.hosts]
+    assert [member["linode_status"] for member in members] == ["offline", "running", "offline"]
+    assert [member["vllm_group"] for member in members] == ["big"] * 3
+    assert [member["vllm_private_address"] for member in members] == ["10.0.0.2", "10.0.0.10", ""]
+    assert account.requests.count(("GET", "/vpcs/ips")) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
