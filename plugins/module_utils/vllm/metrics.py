@@ -28,6 +28,8 @@ SUMMED: t.Final = (
     "vllm:generation_tokens_total",
     "vllm:request_success_total",
     "vllm:num_preemptions_total",
+    "vllm:iteration_tokens_total_count",
+    "vllm:kv_cache_usage_perc",
     "vllm:corrupted_requests_total",
     "vllm:spec_decode_num_drafts_total",
     "vllm:spec_decode_num_draft_tokens_total",

@@ -88,7 +88,7 @@ class Engine:
 
     @property
     def kv_usage(self) -> float:
-        return min(1.0, sum(s.prompt_tokens + s.generated for s in self._running) / self._kv_tokens)
+        return min(1.0, sum(s.prefilled + s.generated for s in self._running) / self._kv_tokens)
 
     def submit(self, sequence: Sequence) -> None:
         self._waiting.append(sequence)
@@ -129,11 +129,14 @@ class Engine:
                 continue
             decoding = [s for s in batch if s.generated]
             prompt_tokens = sum(tokens for _unused, tokens in prefill)
-            self._metrics.observe("vllm:iteration_tokens_total", len(decoding) + prompt_tokens)
             clock = await self._perform(clock, decoding, prefill)
             for sequence, tokens in prefill:
                 sequence.prefilled += tokens
-            self._emit([s for s in batch if s in self._running and s.prefilled >= s.prompt_tokens])
+            ready = [s for s in batch if s in self._running and s.prefilled >= s.prompt_tokens]
+            if ready:
+                # vLLM does not count steps without output, which compute a part of a long prompt.
+                self._metrics.observe("vllm:iteration_tokens_total", len(decoding) + prompt_tokens)
+            self._emit(ready)
 
     def _next_batch(self) -> int:
         """Return the number of the batch whose turn it is. Empty batches have no turn unless sequences are waiting."""
