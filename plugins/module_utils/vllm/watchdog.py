@@ -54,6 +54,11 @@ def start(heartbeat: str, timeout: float, clock: Callable[[], float] = time.mono
     _write_deadline(heartbeat, clock() + timeout)
 
 
+def is_active(heartbeat: str, clock: Callable[[], float] = time.monotonic) -> bool:
+    """Return whether a controller is changing the server: the heartbeat file has a deadline that has not passed."""
+    return (_deadline(heartbeat) or 0.0) > clock()
+
+
 def renew(
     heartbeat: str,
     timeout: float,

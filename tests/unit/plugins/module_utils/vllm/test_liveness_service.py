@@ -1,0 +1,277 @@
+# Copyright (c) 2026, multigpu.vllm maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The service with a server that answers or hangs, a recorded Docker Engine, and a simulated clock."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import typing as t
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.command import TIMEOUT, Commands
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import liveness, watchdog
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.liveness_service import (
+    WINDOW,
+    LivenessService,
+    ServiceOptions,
+    fetch,
+    held,
+)
+
+KEY = "sk-liveness"
+STALL = 45.0
+
+
+class Server(ThreadingHTTPServer):
+    """The API of a vLLM server. While ``hangs`` is set, completions wait and no step is counted."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.steps = 7
+        self.sleeping = False
+        self.works = threading.Event()
+        self.works.set()
+        #: Set by each completion that has begun, and by each that has ended.
+        self.begun, self.ended = threading.Semaphore(0), threading.Semaphore(0)
+        self.requests: list[tuple[str, str | None, t.Any]] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        bodies = {
+            "/health": b"",
+            "/metrics": f'vllm:iteration_tokens_total_count{{engine="0"}} {self.server.steps}\n'.encode(),
+            "/v1/models": b'{"data": [{"id": "m"}]}',
+            **({"/is_sleeping": b'{"is_sleeping":true}'} if self.server.sleeping else {}),
+        }
+        self._send(200 if self.path in bodies else 404, bodies.get(self.path, b""))
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.requests.append((self.path, self.headers["Authorization"], body))
+        self.server.begun.release()
+        self.server.works.wait()
+        self.server.steps += 1
+        with contextlib.suppress(BrokenPipeError):
+            self._send(200, b"{}")
+        self.server.ended.release()
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: t.Any) -> None:
+        pass
+
+
+class Docker(Commands):
+    """A Docker Engine with one container."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+        self.runs, self.starts = True, 0
+        #: Called before each command but ``inspect``.
+        self.before: t.Callable[[], object] = lambda: None
+
+    def run(self, argv: Sequence[str], timeout: float = TIMEOUT) -> tuple[int, str]:
+        if argv[:3] == ["docker", "container", "inspect"]:
+            state = {"Running": self.runs, "Restarting": False, "StartedAt": f"start {self.starts}"}
+            return 0, json.dumps([{"Id": "1f2e", "State": state}])
+        self.calls.append(list(argv[1:]))
+        self.before()
+        self.runs = argv[1] == "start"
+        self.starts += self.runs
+        return 0, "1f2e"
+
+
+RESTART = [["stop", "-t", "1", "1f2e"], ["start", "1f2e"]]
+
+
+class Setup:
+    """A service, its server and its Docker Engine."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.server, self.docker = Server(), Docker()
+        self.now, self.wall = 1000.0, 5000.0
+        self.lines: list[str] = []
+        (directory / "key").write_text(f"{KEY}\n")
+        self.options = ServiceOptions(
+            container="vllm",
+            base_url=f"http://127.0.0.1:{self.server.server_port}",
+            state_file=str(directory / "state.json"),
+            metrics_file=str(directory / "vllm.prom"),
+            api_key_file=str(directory / "key"),
+            hold_files=[str(directory / "hold"), str(directory / "vllm.heartbeat")],
+            stall_timeout=STALL,
+        )
+        self.service = self.restarted()
+
+    def restarted(self) -> LivenessService:
+        """Return the service as it is after a restart of the service itself."""
+        clocks = (lambda: self.now, lambda: self.wall)
+        return LivenessService(self.options, self.docker, *clocks, self.lines.append)
+
+    def step(self, seconds: float = 3.0) -> str:
+        self.now, self.wall = self.now + seconds, self.wall + seconds
+        return self.service.step().state
+
+    def answer(self) -> None:
+        """Take samples until the server has answered a canary."""
+        self.step()
+        assert self.server.ended.acquire(timeout=30)
+        while self.step(0.0) != liveness.IDLE_ALIVE:
+            pass
+
+    def stall(self) -> str:
+        """Let the engine hang, and return the state when the canary was not answered for too long."""
+        self.server.works.clear()
+        self.step(liveness.CANARY_INTERVAL)
+        assert self.server.begun.acquire(timeout=30)
+        return self.step(STALL)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        lines = (self.directory / "vllm.prom").read_text().splitlines()
+        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if line[0] != "#"}
+
+    @property
+    def gave_up(self) -> float:
+        return self.metrics['multigpu_vllm_liveness_gave_up{container="vllm"}']
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Iterator[Setup]:
+    setup = Setup(tmp_path)
+    thread = threading.Thread(target=setup.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    setup.answer()
+    assert setup.server.begun.acquire(timeout=30)
+    yield setup
+    setup.server.works.set()
+    setup.server.shutdown()
+    setup.server.server_close()
+    thread.join()
+
+
+def test_idle_server_answers_one_greedy_token_with_the_key(setup: Setup) -> None:
+    body = {"model": "m", "prompt": "1", "max_tokens": 1, "temperature": 0}
+    assert setup.server.requests == [("/v1/completions", f"Bearer {KEY}", body)]
+    assert setup.metrics['multigpu_vllm_liveness_state{container="vllm",state="idle-alive"}'] == 1.0
+    assert setup.docker.calls == []
+
+
+def test_stalled_server_is_restarted_once_and_counted(setup: Setup) -> None:
+    assert setup.stall() == liveness.STALLED
+    assert setup.docker.calls == RESTART
+    assert setup.step() == liveness.NOT_TESTED
+    assert setup.docker.calls == RESTART
+    assert setup.metrics['multigpu_vllm_liveness_restarts_total{container="vllm"}'] == 1.0
+    assert setup.gave_up == 0.0
+    assert "vllm: restarting (no step was completed" in setup.lines[-2]
+    assert KEY not in "".join([*setup.lines, *(path.read_text() for path in setup.directory.glob("[sv]*"))])
+
+
+def test_server_is_stopped_for_good_after_too_many_restarts_in_an_hour(setup: Setup) -> None:
+    for _number in range(3):
+        assert setup.stall() == liveness.STALLED
+        setup.service = setup.restarted()
+        setup.server.works.set()
+        assert setup.server.ended.acquire(timeout=30)
+        setup.answer()
+        assert setup.server.begun.acquire(timeout=30)
+    setup.stall()
+    assert setup.docker.calls == [*RESTART * 3, RESTART[0]]
+    assert setup.step() == liveness.NOT_TESTED
+    assert (setup.gave_up, len(setup.docker.calls)) == (1.0, 7)
+    assert any("stopped for good, because it was restarted 3 times in 3600 s" in line for line in setup.lines)
+    # An administrator starts it again, and an hour later it may be restarted again.
+    setup.docker.runs = True
+    setup.server.works.set()
+    setup.wall += WINDOW
+    assert setup.server.ended.acquire(timeout=30)
+    setup.answer()
+    assert setup.server.begun.acquire(timeout=30)
+    assert setup.gave_up == 0.0
+    setup.stall()
+    assert setup.docker.calls[7:] == RESTART
+
+
+def test_server_is_not_restarted_while_a_controller_changes_it(setup: Setup) -> None:
+    (setup.directory / "hold").write_text(str(setup.wall + 1000))
+    assert setup.stall() == liveness.STALLED
+    assert setup.docker.calls == []
+    (setup.directory / "hold").unlink()
+    setup.step()
+    assert setup.docker.calls == RESTART
+
+
+def test_server_is_not_started_if_a_controller_begins_a_change_meanwhile(setup: Setup) -> None:
+    setup.docker.before = lambda: watchdog.start(str(setup.directory / "vllm.heartbeat"), 100.0)
+    setup.stall()
+    assert setup.docker.calls == RESTART[:1]
+
+
+def test_container_that_was_started_again_meanwhile_is_not_restarted(setup: Setup) -> None:
+    setup.server.works.clear()
+    setup.step(liveness.CANARY_INTERVAL)
+    assert setup.server.begun.acquire(timeout=30)
+    answers = iter([("1f2e", "1f2e start 0"), ("1f2e", "1f2e start 1")])
+    setup.service._running = lambda: next(answers)  # type: ignore[method-assign]
+    assert setup.step(STALL) == liveness.STALLED
+    assert setup.docker.calls == []
+
+
+def test_container_that_a_user_has_stopped_stays_stopped(setup: Setup) -> None:
+    setup.docker.runs = False
+    assert {setup.step(1000.0) for _number in range(5)} == {liveness.NOT_TESTED}
+    assert setup.docker.calls == []
+
+
+def test_sleeping_engine_gets_no_canary_and_is_not_restarted(setup: Setup) -> None:
+    setup.server.sleeping = True
+    assert {setup.step(100.0) for _number in range(5)} == {liveness.NOT_TESTED}
+    assert (len(setup.server.requests), setup.docker.calls) == (1, [])
+
+
+def test_engine_put_to_sleep_after_the_canary_is_not_restarted(setup: Setup) -> None:
+    setup.server.works.clear()
+    setup.step(liveness.CANARY_INTERVAL)
+    assert setup.server.begun.acquire(timeout=30)
+    setup.server.sleeping = True
+    assert setup.step(STALL) == liveness.NOT_TESTED
+    assert setup.docker.calls == []
+
+
+def test_full_disk_does_not_end_the_service(setup: Setup) -> None:
+    (setup.directory / "vllm.prom").unlink()
+    (setup.directory / "vllm.prom").mkdir()
+    assert setup.step() == liveness.IDLE_ALIVE
+    assert "vllm.prom cannot be written" in setup.lines[-1]
+
+
+def test_fetch_without_a_response_returns_the_kind_of_failure(setup: Setup) -> None:
+    setup.server.works.clear()
+    url = f"{setup.options.base_url}/v1/completions"
+    assert fetch(url, body={}, timeout=0.1) == (None, b"")
+    assert fetch("http://127.0.0.1:1/health")[0] == liveness.REFUSED
+
+
+@pytest.mark.parametrize(("content", "expected"), [("2000.5", True), ("999", False), ("boot 1", False), ("", False)])
+def test_held_until_the_time_in_the_file(tmp_path: Path, content: str, expected: bool) -> None:
+    path = tmp_path / "hold"
+    path.write_text(content)
+    assert held(str(path), lambda: 1000.0) is expected
+    assert not held(str(tmp_path / "missing"))
