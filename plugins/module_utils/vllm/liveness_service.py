@@ -82,8 +82,12 @@ class ServiceOptions:
 
 @dataclass(frozen=True)
 class RestartHistory:
-    """Restarts by the service: their number, the Unix times of those in ``WINDOW``, and whether it gave up."""
+    """Restarts of one container: their number, the Unix times of those in ``WINDOW``, and whether the service gave up.
 
+    ``container``: ID of the container. A new container, as a deployment creates, begins without restarts.
+    """
+
+    container: str = ""
     total: int = 0
     recent: list[float] = field(default_factory=list)
     gave_up: bool = False
@@ -177,6 +181,8 @@ class LivenessService:
         if result.state != self._result.state:
             self._log(f"{self._options.container}: {result.state}: {result.reason}")
         self._result = result
+        if container and container != self._history.container:
+            self._history = RestartHistory(container)
         if sample.server is not None and self._history.gave_up:
             self._remember(replace(self._history, gave_up=False))
         if result.needs_restart:
@@ -258,7 +264,7 @@ class LivenessService:
         recent = [moment for moment in self._history.recent if now - moment < WINDOW]
         if len(recent) < limit:
             self._log(f"{self._options.container}: restarting ({self._result.reason})")
-            self._remember(RestartHistory(self._history.total + 1, [*recent, now]))
+            self._remember(RestartHistory(container, self._history.total + 1, [*recent, now]))
         else:
             self._log(
                 f"{self._options.container}: stopped for good, because it was restarted {limit} times in "

@@ -5,15 +5,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
+import sys
 import typing as t
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.liveness_service import ServiceOptions
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.plan import INNER_FILES, OPTIONS
 from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
@@ -172,7 +177,7 @@ def test_docker_tasks_name_the_engine() -> None:
 
 
 def test_tasks_of_a_tag_run_only_with_it() -> None:
-    tasks = {task.get("ansible.builtin.import_tasks"): task for task in load("tasks/main.yml")}
+    tasks = {task.get("ansible.builtin.import_tasks"): task for task in load("tasks/main.yml")[-1]["block"]}
     for tag in ("stop", "restart", "show", "restore"):
         assert tasks[f"{tag}.yml"]["tags"] == ["never", tag]
         assert tasks[f"{tag}.yml"]["when"] == f"'{tag}' in ansible_run_tags"
@@ -291,8 +296,9 @@ def test_plan_uses_a_stored_result_without_a_test() -> None:
 
 
 def test_data_between_gpus_is_tested_with_the_image_before_the_server_changes() -> None:
-    files = [task.get("ansible.builtin.import_tasks", "peer.yml") for task in load("tasks/main.yml")]
-    assert files[:5] == ["preflight.yml", "install.yml", "peer.yml", "configure.yml", "run.yml"]
+    tasks = load("tasks/main.yml")
+    files = [task.get("ansible.builtin.import_tasks") or task["ansible.builtin.include_tasks"] for task in tasks[:-1]]
+    assert files == ["preflight.yml", "install.yml", "peer.yml", "configure.yml", "liveness.yml"]
     test, _message, _stop, store, plan, _settings = load("tasks/peer.yml")
     options = test["multigpu.vllm.p2p_check"]
     assert options["image"] == "{{ _vllm_image }}"
@@ -351,3 +357,72 @@ def test_role_without_root_needs_no_other_user() -> None:
     assert [line for text in texts for line in text.splitlines() if re.search(r"(owner|group):.*\broot\b", line)] == []
     templar = Templar(loader=DataLoader(), variables={"vllm_owner": "ann", "vllm_user": None})
     assert templar.template(trusted(load("vars/main.yml")["_vllm_owner"])) == "ann"
+
+
+def test_liveness_service_is_held_during_every_change_and_released_after_a_failure() -> None:
+    change = load("tasks/main.yml")[-1]
+    hold, release = change["block"][0], change["always"][0]
+    files = [
+        task["ansible.builtin.import_tasks"] for task in change["block"][1:] if "ansible.builtin.debug" not in task
+    ]
+    assert files == [f"{name}.yml" for name in ("run", "stop", "restart", "show", "restore")]
+    assert hold["ansible.builtin.copy"]["dest"] == release["ansible.builtin.file"]["path"] == "{{ _vllm_hold }}"
+    assert hold["tags"] == release["tags"] == ["stop", "restart", "restore"]
+
+
+LIVENESS = {
+    "vllm_container_name": "vllm-7",
+    "vllm_owner": "root",
+    "vllm_liveness_timeout": "90",
+    "vllm_liveness_max_restarts": 3,
+    "vllm_liveness_metrics_dir": "/srv/metrics",
+    "vllm_start_timeout": 600,
+    "vllm_config_dir": "/etc/multigpu-vllm",
+    "vllm_module_environment": {"PATH": "/opt/bin:100%"},
+    "vllm_docker_host": "unix:///run/docker.sock",
+    "vllm_api_key": "sk-secret",
+    "_vllm_plan": {"container": {"base_url": "http://127.0.0.1:8000"}},
+}
+
+
+def trusted_tree(value: t.Any) -> t.Any:
+    if isinstance(value, dict):
+        return {key: trusted_tree(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [trusted_tree(item) for item in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
+def liveness_value(name: str) -> t.Any:
+    variables = {key: trusted_tree(value) for key, value in load("vars/main.yml").items()}
+    return Templar(loader=DataLoader(), variables={**variables, **LIVENESS}).template(trusted(f"{{{{ {name} }}}}"))
+
+
+def test_liveness_service_gets_its_options_and_no_secret(tmp_path: Path) -> None:
+    options = liveness_value("_vllm_liveness_options")
+    (tmp_path / "options.json").write_text(json.dumps(options))
+    read = ServiceOptions.read(str(tmp_path / "options.json"))
+    assert (read.stall_timeout, read.start_timeout, read.max_restarts) == (90.0, 600.0, 3)
+    assert set(options) == {item.name for item in fields(ServiceOptions)}
+    assert read.hold_files[1:] == [f"/etc/multigpu-vllm/{name}.heartbeat" for name in ("vllm-7", "vllm-7-trial")]
+    assert "sk-secret" not in json.dumps(options)
+
+
+def test_liveness_program_runs_with_the_files_that_the_role_copies(tmp_path: Path) -> None:
+    package = tmp_path / "ansible_collections/multigpu/vllm/plugins/module_utils"
+    (package / "vllm").mkdir(parents=True)
+    for name in load("vars/main.yml")["_vllm_liveness_files"]:
+        shutil.copy(ROLE.parents[1] / "plugins/module_utils" / name, package / name)
+    argv = [sys.executable, "-S", "-m", load("vars/main.yml")["_vllm_liveness_module"], "missing.json"]
+    done = subprocess.run(argv, env={"PYTHONPATH": str(tmp_path)}, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1].startswith("FileNotFoundError"), done.stderr
+
+
+def test_liveness_unit_quotes_its_environment() -> None:
+    text = (ROLE / "templates/liveness.service.j2").read_text("utf-8")
+    variables = {key: trusted_tree(value) for key, value in load("vars/main.yml").items()}
+    unit = Templar(loader=DataLoader(), variables={**variables, **LIVENESS}).template(trusted(text))
+    assert 'Environment="PATH=/opt/bin:100%%"\nEnvironment="DOCKER_HOST=unix:///run/docker.sock"\n' in unit
+    directory = "/etc/multigpu-vllm/vllm-7/liveness"
+    assert f'Environment="PYTHONPATH={directory}"\nExecStart=/usr/bin/python3 -m ansible_collections.' in unit
+    assert f"liveness_service {directory}/options.json\nRestart=always\n" in unit
