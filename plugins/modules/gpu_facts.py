@@ -325,15 +325,7 @@ findings:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.facts import CHOICES, plan_warning, run
-
-ARGUMENT_SPEC = {
-    "instance_type": {"type": "str"},
-    "plan_gpus": {"type": "int"},
-    "expected_count": {"type": "int"},
-    "gather_subset": {"type": "list", "elements": "str", "choices": CHOICES, "default": ["all"]},
-    "backend": {"type": "str", "choices": ["auto", "nvml", "nvidia_smi"], "default": "auto"},
-}
+from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.facts import ARGUMENT_SPEC, plan_warning, run
 
 
 def main() -> None:

@@ -124,29 +124,13 @@ findings:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.bandwidth import (
-    VARIANTS,
-    run,
-    without_bandwidth,
-)
-
-ARGUMENT_SPEC = {
-    "gpus": {"type": "int", "required": True},
-    "program": {"type": "str"},
-    "image": {"type": "str"},
-    "variants": {"type": "list", "elements": "str", "choices": list(VARIANTS), "default": ["p2p_off"]},
-    "size": {"type": "int", "default": 268435456},
-    "timeout": {"type": "float", "default": 120.0},
-    "expected_bandwidth": {"type": "float"},
-}
+from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.bandwidth import ARGUMENT_SPEC, run
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    if module.check_mode:
-        module.exit_json(changed=False, **without_bandwidth("check mode: nothing is measured"))
     try:
-        result = run(module.params)
+        result = run(module.params, check_mode=module.check_mode)
     except ValueError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)

@@ -360,26 +360,12 @@ notes:
   sample: []
 """
 
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_scan import run
-
-ARGUMENTS: t.Final[dict[str, dict[str, t.Any]]] = {
-    "paths": {"type": "list", "elements": "path", "default": []},
-    "kernel_paths": {"type": "list", "elements": "path", "default": []},
-    "rotated": {"type": "bool", "default": False},
-    "text": {"type": "str"},
-    "container": {"type": "str"},
-    "journal_unit": {"type": "str"},
-    "kernel": {"type": "bool", "default": False},
-    "since": {"type": "str"},
-    "max_bytes": {"type": "int", "default": 0},
-}
+from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_scan import ARGUMENT_SPEC, run
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         result = run(module.params)
     except ValueError as error:

@@ -237,30 +237,14 @@ findings:
       source: null
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.multigpu.vllm.plugins.module_utils.output.run import run, without_test
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import HAS_REQUESTS
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import server_options
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.server import CHECK_MODE
-
-ARGUMENT_SPEC = {
-    **server_options(base_url_required=True),
-    "model": {"type": "str"},
-    "seed": {"type": "int", "default": 0},
-    "test": {"type": "str", "choices": ["always", "auto"], "default": "always"},
-    "reference": {"type": "dict"},
-    "reference_url": {"type": "str"},
-}
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.multigpu.vllm.plugins.module_utils.output.run import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE, run
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=ARGUMENT_SPEC, mutually_exclusive=[("reference", "reference_url")], supports_check_mode=True
-    )
-    if not HAS_REQUESTS:
-        module.fail_json(msg=missing_required_lib("requests"))
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, mutually_exclusive=MUTUALLY_EXCLUSIVE, supports_check_mode=True)
     try:
-        result = without_test(CHECK_MODE) if module.check_mode else run(module.params)
+        result = run(module.params, check_mode=module.check_mode)
     except ValueError as problem:
         module.fail_json(msg=str(problem))
     module.exit_json(changed=False, **result)

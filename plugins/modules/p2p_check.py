@@ -262,24 +262,13 @@ findings:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multigpu.vllm.plugins.module_utils.peer.stored import result_of
-
-ARGUMENT_SPEC = {
-    "gpus": {"type": "list", "elements": "int", "required": True},
-    "image": {"type": "str"},
-    "library": {"type": "path"},
-    "deadline": {"type": "float", "default": 8.0},
-    "timeout": {"type": "float", "default": 300.0},
-    "under_load": {"type": "bool", "default": True},
-    "test": {"type": "str", "choices": ["always", "auto", "never"], "default": "always"},
-    "result_file": {"type": "path"},
-}
+from ansible_collections.multigpu.vllm.plugins.module_utils.peer.stored import ARGUMENT_SPEC, result_of
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
-        result = result_of({**module.params, **({"test": "never"} if module.check_mode else {})})
+        result = result_of(module.params, check_mode=module.check_mode)
     except ValueError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)

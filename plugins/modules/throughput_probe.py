@@ -859,12 +859,11 @@ findings:
       source: null
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.probe import ProbeDriver, ProbeOptions, probe
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.progress import LoadProgress
 from ansible_collections.multigpu.vllm.plugins.module_utils.load.workload import InvalidLoad
 from ansible_collections.multigpu.vllm.plugins.module_utils.progress import InvalidProgressPath, published
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import HAS_REQUESTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import server_options
 
 STEP_OPTIONS = {
@@ -912,8 +911,6 @@ ARGUMENT_SPEC = server_options(base_url_required=True) | {
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    if not HAS_REQUESTS:
-        module.fail_json(msg=missing_required_lib("requests"))
     try:
         options, progress = ProbeOptions.from_params(module.params), LoadProgress()
         with published(module.params["progress_path"], progress.snapshot):

@@ -412,28 +412,14 @@ findings:
       remedy: Set --tensor-parallel-size 4 (32 attention heads and 8 KV heads allow it); then restart vLLM.
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import HAS_REQUESTS
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import server_options
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.tp_check import CheckTarget, NodeReader, check
-
-OPTIONS = {
-    **server_options(),
-    "container": {"type": "str"},
-    "log_path": {"type": "path"},
-    "expected_gpu_count": {"type": "int"},
-}
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.tp_check import ARGUMENT_SPEC, REQUIRED_ONE_OF, run
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=OPTIONS, required_one_of=[("base_url", "container", "log_path")], supports_check_mode=True
-    )
-    if module.params["base_url"] and not HAS_REQUESTS:
-        module.fail_json(msg=missing_required_lib("requests"))
-    target = CheckTarget(**module.params, request_completion=not module.check_mode)
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, required_one_of=REQUIRED_ONE_OF, supports_check_mode=True)
     try:
-        module.exit_json(changed=False, **check(target, NodeReader()))
+        module.exit_json(changed=False, **run(module.params, check_mode=module.check_mode))
     except ValueError as problem:
         module.fail_json(msg=str(problem))
 

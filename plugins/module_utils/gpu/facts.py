@@ -19,6 +19,14 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import 
 #: Allowed values of the ``gather_subset`` option.
 CHOICES: t.Final[list[str]] = ["all", "min", *SUBSETS, *(f"!{name}" for name in SUBSETS)]
 
+ARGUMENT_SPEC: t.Final[dict[str, dict[str, t.Any]]] = {
+    "instance_type": {"type": "str"},
+    "plan_gpus": {"type": "int"},
+    "expected_count": {"type": "int"},
+    "gather_subset": {"type": "list", "elements": "str", "choices": CHOICES, "default": ["all"]},
+    "backend": {"type": "str", "choices": ["auto", "nvml", "nvidia_smi"], "default": "auto"},
+}
+
 
 def expectation(expected_count: int | None, plan_gpus: int | None, instance_type: str | None) -> health.Expectation:
     """Return the expected number and model of the GPUs.

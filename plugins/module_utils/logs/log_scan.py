@@ -33,6 +33,18 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.sources import 
     text_source,
 )
 
+ARGUMENT_SPEC: t.Final[dict[str, dict[str, t.Any]]] = {
+    "paths": {"type": "list", "elements": "path", "default": []},
+    "kernel_paths": {"type": "list", "elements": "path", "default": []},
+    "rotated": {"type": "bool", "default": False},
+    "text": {"type": "str"},
+    "container": {"type": "str"},
+    "journal_unit": {"type": "str"},
+    "kernel": {"type": "bool", "default": False},
+    "since": {"type": "str"},
+    "max_bytes": {"type": "int", "default": 0},
+}
+
 
 @dataclass
 class Log:

@@ -35,6 +35,16 @@ VARIANTS: t.Final[dict[str, dict[str, str]]] = {
     "shm_off": {"NCCL_SHM_DISABLE": "1"},
     "cumem_off": {"NCCL_CUMEM_ENABLE": "0"},
 }
+
+ARGUMENT_SPEC: t.Final[dict[str, dict[str, t.Any]]] = {
+    "gpus": {"type": "int", "required": True},
+    "program": {"type": "str"},
+    "image": {"type": "str"},
+    "variants": {"type": "list", "elements": "str", "choices": list(VARIANTS), "default": ["p2p_off"]},
+    "size": {"type": "int", "default": 268435456},
+    "timeout": {"type": "float", "default": 120.0},
+    "expected_bandwidth": {"type": "float"},
+}
 #: Fraction of the expected bandwidth below which nccl-tests itself reports a failure (NCCL_TESTS_MIN_BW).
 TOLERANCE: t.Final = 0.9
 #: Fraction of the expected bandwidth below which the path counts as broken instead of slow.
@@ -176,13 +186,15 @@ def judge(results: Mapping[str, Measured], limit: float | None, source: str) -> 
     return verdict(CHECK, summary, cause=cause, remedy=remedy, **details)
 
 
-def run(options: Mapping[str, t.Any], commands: Commands | None = None) -> Result:
+def run(options: Mapping[str, t.Any], commands: Commands | None = None, *, check_mode: bool = False) -> Result:
     """Measure the bandwidth with each variant of the NCCL settings, and return the module's result.
 
-    A variant that hangs does not affect the others.
+    A variant that hangs does not affect the others. In check mode, nothing is measured.
 
     :raises ValueError: if ``size`` is too small.
     """
+    if check_mode:
+        return without_bandwidth("check mode: nothing is measured")
     if options["size"] < 1 << 20:
         raise ValueError(f"size must be at least 1048576 bytes, got {options['size']}")
     if options["gpus"] < 2:

@@ -15,22 +15,38 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.output.recording imp
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.metrics import MetricSet
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import checked_base_url
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import checked_base_url, server_options
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.server import CHECK_MODE
 
 Result = dict[str, t.Any]
+
+ARGUMENT_SPEC: t.Final[dict[str, dict[str, t.Any]]] = {
+    **server_options(base_url_required=True),
+    "model": {"type": "str"},
+    "seed": {"type": "int", "default": 0},
+    "test": {"type": "str", "choices": ["always", "auto"], "default": "always"},
+    "reference": {"type": "dict"},
+    "reference_url": {"type": "str"},
+}
+MUTUALLY_EXCLUSIVE: t.Final = [("reference", "reference_url")]
 
 CORRUPTED: t.Final = "vllm:corrupted_requests_total"
 #: Metrics of the requests that a server processes.
 BUSY: t.Final = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 
 
-def run(options: Mapping[str, t.Any], connect: Callable[[str], VllmApi] | None = None) -> Result:
+def run(
+    options: Mapping[str, t.Any], connect: Callable[[str], VllmApi] | None = None, *, check_mode: bool = False
+) -> Result:
     """Return the module's result.
 
     :param options: the module's parameters.
     :param connect: returns the client for a base URL; tests replace it.
+    :param check_mode: whether to send no request.
     :raises ValueError: if an option is invalid.
     """
+    if check_mode:
+        return without_test(CHECK_MODE)
     secure = {name: options[name] for name in ("api_key", "timeout", "ca_path", "validate_certs")}
     for url in (options["base_url"], options["reference_url"]):
         checked_base_url(url, options["api_key"], options["ca_path"], options["timeout"])

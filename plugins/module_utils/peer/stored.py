@@ -20,20 +20,34 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.peer.run import Resu
 #: Fraction of its memory above which a GPU is in use. Idle H100 and H200 use less than 1 %, a vLLM server about 90 %.
 IN_USE: t.Final = 0.1
 
+ARGUMENT_SPEC: t.Final[dict[str, dict[str, t.Any]]] = {
+    "gpus": {"type": "list", "elements": "int", "required": True},
+    "image": {"type": "str"},
+    "library": {"type": "path"},
+    "deadline": {"type": "float", "default": 8.0},
+    "timeout": {"type": "float", "default": 300.0},
+    "under_load": {"type": "bool", "default": True},
+    "test": {"type": "str", "choices": ["always", "auto", "never"], "default": "always"},
+    "result_file": {"type": "path"},
+}
+
 
 def result_of(
     options: Mapping[str, t.Any],
     commands: Commands | None = None,
     open_backend: Callable[[], Reader] = open_reader,
+    *,
+    check_mode: bool = False,
 ) -> Result:
     """Return the module's result: the stored one if it answers, or else that of a new test.
 
     A stored fault of GPUs that are not tested now stays valid, even if the image or the driver has changed since then.
+    In check mode, only a stored result is returned.
 
     :param options: the module's parameters.
     :raises ValueError: if ``gpus`` contains an index twice or a negative one.
     """
-    commands, mode = commands or Commands(), options["test"]
+    commands, mode = commands or Commands(), "never" if check_mode else options["test"]
     stored = read(options["result_file"])
     tested, users = conditions(options, commands, open_backend)
     if stored and mode != "always" and _answers(stored["tested"], tested):

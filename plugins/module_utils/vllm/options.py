@@ -9,7 +9,8 @@ import math
 import os
 import typing as t
 
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import normalise_base_url
+from ansible.module_utils.basic import missing_required_lib
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import HAS_REQUESTS, normalise_base_url
 
 
 def server_options(base_url_required: bool = False) -> dict[str, dict[str, t.Any]]:
@@ -32,8 +33,11 @@ def checked_base_url(
 ) -> str | None:
     """Validate the options with which a module connects to a vLLM server, and return the normalised ``base_url``.
 
-    :raises ValueError: for the first invalid value; the message never contains the API key.
+    :raises ValueError: for the first invalid value, and if a URL needs the missing library ``requests``; the message
+        never contains the API key.
     """
+    if base_url and not HAS_REQUESTS:
+        raise ValueError(missing_required_lib("requests"))
     if not 0 < timeout < math.inf:
         raise ValueError(f"timeout must be more than 0 seconds, got {timeout:g}")
     if ca_path and not os.path.isfile(ca_path):

@@ -12,7 +12,7 @@ import contextlib
 import ipaddress
 import socket
 import typing as t
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,7 +31,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import Vllm
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container import ContainerFacts, read_container
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.engine_args import mask_environment
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import checked_base_url
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.options import checked_base_url, server_options
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.other_engines import not_vllm
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.parallel_signals import Observations, Reading
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import (
@@ -43,6 +43,13 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.server import S
 
 #: Every log line about the engine contains one of these substrings: a fact marker, or a worker prefix with a rank.
 REQUIRED_SUBSTRINGS: t.Final[tuple[str, ...]] = (*engine_facts.FACT_MARKERS, "Worker_TP", "VllmWorker")
+ARGUMENT_SPEC: t.Final[dict[str, dict[str, t.Any]]] = {
+    **server_options(),
+    "container": {"type": "str"},
+    "log_path": {"type": "path"},
+    "expected_gpu_count": {"type": "int"},
+}
+REQUIRED_ONE_OF: t.Final = [("base_url", "container", "log_path")]
 NOT_SET: t.Final = "{} is not set"
 
 T = t.TypeVar("T")
@@ -122,6 +129,14 @@ class NodeReader:
         except OSError:
             return False
         return any(_is_bindable(family, str(address)) for family, address in addresses)
+
+
+def run(params: Mapping[str, t.Any], *, check_mode: bool = False) -> dict[str, t.Any]:
+    """Return the result of the ``vllm_tp_check`` module on this node. In check mode, no completion is requested.
+
+    :raises ValueError: as ``check``.
+    """
+    return check(CheckTarget(**params, request_completion=not check_mode), NodeReader())
 
 
 def check(target: CheckTarget, node: NodeReader) -> dict[str, t.Any]:

@@ -30,7 +30,7 @@ def test_module_result_has_the_documented_keys(capsys: pytest.CaptureFixture[str
 def test_module_options_are_documented() -> None:
     documented = yaml.safe_load(nccl_log_scan.DOCUMENTATION)["options"]
     assert {name: option["type"] for name, option in documented.items()} == {
-        name: option["type"] for name, option in nccl_log_scan.ARGUMENTS.items()
+        name: option["type"] for name, option in nccl_log_scan.ARGUMENT_SPEC.items()
     }
 
 

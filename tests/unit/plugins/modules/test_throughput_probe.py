@@ -8,6 +8,7 @@ import json
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import options as server_options
 from ansible_collections.multigpu.vllm.plugins.modules import gpu_monitor
 from ansible_collections.multigpu.vllm.plugins.modules import throughput_probe as subject
 from ansible_collections.multigpu.vllm.tests.support.scripted_server import ScriptedServer, good_stream
@@ -90,7 +91,7 @@ def test_module_invalid_option_fails(play, options, message):
 
 
 def test_module_without_requests_library_fails(play, monkeypatch):
-    monkeypatch.setattr(subject, "HAS_REQUESTS", False)
+    monkeypatch.setattr(server_options, "HAS_REQUESTS", False)
     code, result = play(base_url="http://127.0.0.1:9")
     assert code == 1
     assert "requests" in result["msg"]

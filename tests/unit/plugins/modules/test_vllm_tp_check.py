@@ -9,6 +9,7 @@ import typing as t
 import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import options as server_options
 from ansible_collections.multigpu.vllm.plugins.modules import vllm_tp_check
 from ansible_collections.multigpu.vllm.tests.support import control_server as servers
 
@@ -56,7 +57,7 @@ def test_module_invalid_option_fails(capsys: pytest.CaptureFixture[str], options
 def test_module_missing_requests_fails_with_its_name(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vllm_tp_check, "HAS_REQUESTS", False)
+    monkeypatch.setattr(server_options, "HAS_REQUESTS", False)
     assert "requests" in run(capsys, base_url="http://127.0.0.1:1")["msg"]
 
 
