@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 import typing as t
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,7 +32,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import missp
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.provision import fleet
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import formats
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_error
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import MEASURED_ALONE, RULES
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import MEASURED_ALONE, RULES, SELECTED_BY
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.thresholds import judgement_errors
 
 #: Tags that select a section of the validation.
@@ -135,9 +135,25 @@ def tag_errors(tags: Collection[str], skip_tags: Collection[str], inherited: Col
     return [f"--tags {tag}: did you mean {suggestion}?" for tag, suggestion in suggestions.items() if suggestion]
 
 
-def measures(tags: Collection[str], inherited: Collection[str]) -> bool:
-    """Return whether at least one of the tags selects a measurement. Tags of other roles never do."""
-    return bool(set(tags) & {*_SECTION_TAGS, *inherited, "all", "tagged"} - {"always"})
+def selected_measurements(tags: Collection[str], inherited: Collection[str]) -> list[str]:
+    """Return the measurements that the tags select, in their order. Tags of other roles select none."""
+    everything = {*inherited, "all", "tagged"} - {"always"}
+    return [name for name, own in SELECTED_BY.items() if not {*everything, *own}.isdisjoint(tags)]
+
+
+def around_load(measurements: Sequence[str], options: Options) -> tuple[list[str], list[str]]:
+    """Return the measurements to take before and after the load test. Without a load test, all are taken before it.
+
+    Those that the options of the validate role turn off are left out.
+    """
+    off = {
+        "output": options["output_check"] == "never",
+        "peer_data": options["p2p_check"] == "never",
+        "nccl_bandwidth": not options["nccl_bandwidth"],
+    }
+    chosen = [name for name in measurements if not off.get(name)]
+    load = chosen.index("load") if "load" in chosen else len(chosen)
+    return chosen[:load], chosen[load + 1 :]
 
 
 class ActionModule(ControllerAction):
@@ -167,8 +183,11 @@ class ActionModule(ControllerAction):
         if role in LOAD_STEPS:
             result["steps"] = LOAD_STEPS[role](values)
             result["begin"] = time.time()
-            result["measures"] = measures(tags, self._task.tags)
-            if not result["measures"]:
+            measurements = selected_measurements(tags, self._task.tags)
+            result["measures"] = bool(measurements)
+            if role == "validate":
+                result["before_load"], result["after_load"] = around_load(measurements, values)
+            if not measurements:
                 # Drop the other warnings: options do not matter if nothing is validated.
                 selected = ",".join(tags)
                 sections = ", ".join(RULES)

@@ -19,8 +19,8 @@ description:
   - Prints the message of C(ansible.builtin.debug), which can be a string or a list of lines, without a task header, and
     even if O(display_ok_hosts=false).
   - Shows a task that fails on purpose (C(ansible.builtin.fail), C(ansible.builtin.assert),
-    M(multigpu.vllm.check_options)) with its message only. Ansible's default output adds the location of the task and an
-    excerpt of the file.
+    M(multigpu.vllm.check_options)), and the failure of some measurements (M(multigpu.vllm.node_measurements)), with its
+    message only. Ansible's default output adds the location of the task, an excerpt of the file and all results.
   - Shows only the error messages for invalid options of a role. Ansible's default output adds the whole argument
     specification of the role.
   - Shows the warnings of a task even if the result of the task is hidden.
@@ -64,6 +64,8 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import 
 _COLORS: t.Any = constants
 #: Actions that fail on purpose, with a message for the user of the playbook.
 _ON_PURPOSE: t.Final = frozenset((*add_internal_fqcns(("fail", "assert")), "multigpu.vllm.check_options"))
+#: Name of the action whose message names the measurements that failed; its result contains those of all others.
+_MEASUREMENTS: t.Final = "multigpu.vllm.node_measurements"
 #: Name of the action that waits for a server; its result contains the end of the server's log.
 _START: t.Final = "multigpu.vllm.vllm_wait"
 #: Names of the action that prints a message for the user of the playbook.
@@ -97,7 +99,8 @@ def verdict(action: str, result: Mapping[str, t.Any]) -> str | None:
         return "\n".join(map(str, errors))
     if action == _START and (cause := result.get("cause")):
         return str(cause["summary"] or cause["line"])
-    if action not in _ON_PURPOSE or "results" in result or not isinstance(message, str):
+    measured = action == _MEASUREMENTS and "measurements" in result
+    if not (measured or action in _ON_PURPOSE) or "results" in result or not isinstance(message, str):
         return None
     return None if message == "Assertion failed" else message.strip() or None
 

@@ -88,6 +88,19 @@ measures:
   returned: for the C(validate) and C(benchmark) roles
   type: bool
   sample: true
+before_load:
+  description: Measurements that O(tags) select for M(multigpu.vllm.node_measurements) before the load test. Without a
+    load test, these are all measurements.
+  returned: for the C(validate) role
+  type: list
+  elements: str
+  sample: [gpu, tensor_parallel]
+after_load:
+  description: Measurements that M(multigpu.vllm.node_measurements) takes after the load test.
+  returned: for the C(validate) role
+  type: list
+  elements: str
+  sample: [output, logs, peer_data]
 steps:
   description: Load steps for M(multigpu.vllm.throughput_probe).
   returned: for the C(validate) and C(benchmark) roles

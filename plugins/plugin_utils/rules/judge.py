@@ -60,6 +60,20 @@ _NEEDS: t.Final[dict[str, tuple[str, ...]]] = {
     "output": ("output",),
 }
 
+#: Tags that select each measurement: the areas whose rules or diagnoses read it, and its own tag.
+SELECTED_BY: t.Final[dict[str, tuple[str, ...]]] = {
+    name: tuple(tags.split())
+    for name, tags in {
+        "gpu": "hardware tensor_parallel memory nccl performance utilisation p2p_check nccl_bandwidth",
+        "tensor_parallel": "tensor_parallel memory nccl performance utilisation configuration output",
+        "load": "performance utilisation",
+        "output": "output output_check",
+        "logs": "hardware memory nccl performance configuration",
+        "peer_data": "hardware nccl configuration p2p_check",
+        "nccl_bandwidth": "nccl configuration nccl_bandwidth",
+    }.items()
+}
+
 #: Tags of measurements that can be selected on their own, each with the area to which it belongs.
 MEASURED_ALONE: t.Final = {"p2p_check": "hardware", "nccl_bandwidth": "nccl", "output_check": "output"}
 

@@ -18,11 +18,12 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.template import trust_as_template
 from ansible_collections.multigpu.vllm.plugins.action.check_options import (
     ActionModule,
-    measures,
+    selected_measurements,
     tag_errors,
 )
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.load.steps import sweep_steps
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import misspelt, role_options
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import SELECTED_BY
 
 Run = Callable[..., dict[str, t.Any]]
 Check = Callable[..., dict[str, t.Any]]
@@ -258,17 +259,37 @@ def test_tag_misspelt_is_an_error(tags: list[str], inherited: list[str], errors:
 @pytest.mark.parametrize(
     ("tags", "inherited", "expected"),
     [
-        (["all"], ["always"], True),
-        (["tagged"], ["always"], True),
-        (["memory"], ["always"], True),
-        (["mine", "nccl_bandwidth"], ["always"], True),
-        (["mine"], ["always", "mine"], True),
-        (["mine"], ["always"], False),
-        (["always"], ["always"], False),
+        (["all"], ["always"], list(SELECTED_BY)),
+        (["tagged"], ["always"], list(SELECTED_BY)),
+        (["memory"], ["always"], ["gpu", "tensor_parallel", "logs"]),
+        (["mine", "nccl_bandwidth"], ["always"], ["gpu", "nccl_bandwidth"]),
+        (["mine"], ["always", "mine"], list(SELECTED_BY)),
+        (["mine"], ["always"], []),
+        (["always"], ["always"], []),
     ],
 )
-def test_measures_is_false_for_tags_of_other_roles(tags: list[str], inherited: list[str], expected: bool) -> None:
-    assert measures(tags, inherited) is expected
+def test_selected_measurements_are_those_of_the_tags(
+    tags: list[str], inherited: list[str], expected: list[str]
+) -> None:
+    assert selected_measurements(tags, inherited) == expected
+
+
+@pytest.mark.parametrize(
+    ("tags", "options", "before", "after"),
+    [
+        (["all"], {}, "gpu tensor_parallel", "output logs peer_data"),
+        (["all"], {"validate_output_check": "never", "validate_p2p_check": "never"}, "gpu tensor_parallel", "logs"),
+        (["utilisation"], {}, "gpu tensor_parallel", ""),
+        (["nccl", "output"], {}, "gpu tensor_parallel output logs peer_data", ""),
+        (["nccl"], {"validate_nccl_bandwidth": "yes"}, "gpu tensor_parallel logs peer_data nccl_bandwidth", ""),
+        (["p2p_check"], {"validate_p2p_check": "never"}, "gpu", ""),
+    ],
+)
+def test_options_return_the_measurements_around_the_load_test(
+    check: Check, tags: list[str], options: dict[str, t.Any], before: str, after: str
+) -> None:
+    result = check("validate", tags=tags, **options)
+    assert (result["before_load"], result["after_load"]) == (before.split(), after.split())
 
 
 def test_tags_without_a_section_warn(check: Check, warnings: list[str]) -> None:

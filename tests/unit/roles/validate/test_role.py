@@ -16,7 +16,8 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import RULES, needs
+from ansible_collections.multigpu.vllm.plugins.module_utils.node.measurements import MEASUREMENTS as NODE_MEASUREMENTS
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import RULES, SELECTED_BY, needs
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import MEASUREMENTS, Measurement
 from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
@@ -47,41 +48,50 @@ def test_readme_describes_the_option(name: str) -> None:
     assert readme_row(name, SPEC[name]) in (ROLE / "README.md").read_text(encoding="utf-8").splitlines()
 
 
-def measuring_blocks() -> list[dict]:
-    return load("tasks/measure.yml")[-1]["block"]
+def measuring_blocks() -> dict[str, dict]:
+    """Blocks of measure.yml by the name of the variable that has the result of their first task."""
+    return {block["block"][0]["register"]: block for block in load("tasks/measure.yml")[-1]["block"]}
 
 
-def test_measurements_run_once_and_are_registered() -> None:
-    modules = {block["block"][0]["register"]: block["block"][0] for block in measuring_blocks()}
-    assert len(modules) == len(MEASUREMENTS)
-    for key, module in MEASUREMENTS.items():
-        assert f"multigpu.vllm.{module}" in modules[f"__validate_{key}"]
+def test_measurements_around_the_load_have_the_same_options() -> None:
+    before, after = (measuring_blocks()[name]["block"][0] for name in ("__validate_before", "__validate_after"))
+    options = before["multigpu.vllm.node_measurements"]["options"]
+    assert set(options) == set(MEASUREMENTS) - {"load"}
+    assert after["multigpu.vllm.node_measurements"]["options"] == options
 
 
-def test_measurement_has_the_tags_of_the_checks_that_need_it() -> None:
-    areas_of = {block["block"][0]["register"]: set(block["tags"]) for block in measuring_blocks()}
-    tags = {name.removeprefix("__validate_"): areas for name, areas in areas_of.items()}
+@pytest.mark.parametrize("name", [name for name in MEASUREMENTS if name != "load"])
+def test_measurement_gets_options_that_its_module_has(name: str) -> None:
+    task = measuring_blocks()["__validate_before"]["block"][0]["multigpu.vllm.node_measurements"]
+    assert set(task["options"][name]) <= set(NODE_MEASUREMENTS[name].arguments)
+
+
+def test_measuring_tasks_have_the_tags_of_their_measurements() -> None:
+    tags = {name: set(block["tags"]) for name, block in measuring_blocks().items()}
+    assert tags["__validate_before"] == {tag for own in SELECTED_BY.values() for tag in own}
+    assert tags["__validate_load"] == tags["__validate_after"] == set(SELECTED_BY["load"])
+
+
+def test_measurement_is_selected_by_the_areas_of_the_checks_that_need_it() -> None:
+    assert list(SELECTED_BY) == list(MEASUREMENTS)
     for area in RULES:
         for check, keys in needs(area).items():
             for measurement in keys:
-                assert area in tags[measurement], f"{check} needs {measurement}"
+                assert area in SELECTED_BY[measurement], f"{check} needs {measurement}"
 
 
 def test_measurements_are_skipped_on_an_unreachable_node() -> None:
-    first, *others = (block["block"][0] for block in measuring_blocks())
-    assert "when" not in first
-    assert {task["when"] for task in others} == {
-        "not _validate_unreachable",
-        "not (_validate_unreachable or _validate_from_load_hosts)",
-        "validate_p2p_check != 'never' and not _validate_unreachable",
-        "validate_nccl_bandwidth | bool and not _validate_unreachable",
-        "validate_output_check != 'never' and not _validate_unreachable",
-    }
+    before, load_test, after = (block["block"][0] for block in measuring_blocks().values())
+    assert "when" not in before
+    assert load_test["when"] == "not (_validate_unreachable or _validate_from_load_hosts)"
+    assert after["when"] == "__validate_checked.after_load | length > 0 and not _validate_unreachable"
     assert load("tasks/measure.yml")[-1]["ignore_unreachable"] is True
 
 
 def run_measurements(folder: Path, **variables: object) -> dict[str, dict]:
     """Run the measurements on this machine, and return their registered results."""
+    around = {"before_load": ["gpu", "tensor_parallel"], "after_load": ["output", "logs", "peer_data"]}
+    checked = {"steps": [], "begin": time.time(), **around}
     play = {
         "hosts": "localhost",
         "connection": "local",
@@ -90,7 +100,7 @@ def run_measurements(folder: Path, **variables: object) -> dict[str, dict]:
         "tasks": [
             {
                 "ansible.builtin.include_role": {"name": "multigpu.vllm.validate", "tasks_from": "measure"},
-                "vars": {"__validate_checked": {"steps": [], "begin": time.time()}} | variables,
+                "vars": {"__validate_checked": checked} | variables,
             },
             {
                 "ansible.builtin.copy": {
@@ -100,7 +110,8 @@ def run_measurements(folder: Path, **variables: object) -> dict[str, dict]:
             },
         ],
     }
-    play["tasks"][1]["vars"] = {"_validate_results": load("vars/main.yml")["_validate_results"]}
+    results = load("vars/main.yml")["_validate_results"]
+    play["tasks"][1]["vars"] = {"_validate_results": results, "__validate_checked": checked}
     (folder / "play.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
     subprocess.run(
         [Path(sys.executable).with_name("ansible-playbook"), "-i", "localhost,", "play.yml"],
@@ -121,20 +132,39 @@ def test_measurements_after_the_time_limit_are_not_tested(tmp_path: Path) -> Non
     reasons = {key: Measurement.from_result(key, result).reason for key, result in results.items()}
     assert reasons == {
         key: f"{key} had not finished after validate_max_duration" for key in MEASUREMENTS if key != "nccl_bandwidth"
-    } | {"nccl_bandwidth": "nccl_bandwidth was skipped"}
+    }
 
 
 @pytest.mark.parametrize(
     ("results", "unreachable"),
     [
         ({}, False),
-        ({"__validate_gpu": {"changed": False}, "__validate_load": {"skipped": True}}, False),
-        *[({f"__validate_{key}": {"unreachable": True, "msg": "x"}}, True) for key in list(MEASUREMENTS)[:-1]],
+        ({"__validate_before": {"changed": False}, "__validate_load": {"skipped": True}}, False),
+        ({"__validate_before": {"unreachable": True, "msg": "x"}}, True),
+        ({"__validate_before": {"changed": False}, "__validate_load": {"unreachable": True, "msg": "x"}}, True),
     ],
 )
-def test_node_is_unreachable_after_any_measurement_but_the_last(results: dict[str, object], unreachable: bool) -> None:
+def test_node_is_unreachable_after_the_tasks_before_the_last(results: dict[str, object], unreachable: bool) -> None:
     expression = trust_as_template(load("vars/main.yml")["_validate_unreachable"])
     assert Templar(loader=DataLoader(), variables=results).template(expression) is unreachable
+
+
+NO_ROUTE = {"unreachable": True, "msg": "no route"}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "results"),
+    [
+        ({"before": {"measurements": {"gpu": {}}}, "after": {"measurements": {"logs": {}}}}, {"gpu": {}, "logs": {}}),
+        ({"before": NO_ROUTE, "after": {"skipped": True}}, {"gpu": NO_ROUTE, "logs": {"skipped": True}}),
+        ({"before": {"measurements": {"gpu": {}}, "failed": True}}, {"gpu": {}, "logs": {}}),
+    ],
+)
+def test_failed_call_is_the_result_of_each_of_its_measurements(tasks: dict[str, dict], results: dict) -> None:
+    variables = {f"__validate_{name}": result for name, result in tasks.items()}
+    variables |= {"__validate_checked": {"before_load": ["gpu"], "after_load": ["logs"]}}
+    expression = trust_as_template(load("vars/main.yml")["_validate_results"])
+    assert Templar(loader=DataLoader(), variables=variables).template(expression) == results | {"load": {}}
 
 
 def test_options_in_the_report_contain_no_secret() -> None:
