@@ -64,9 +64,17 @@ EXPECTED: t.Final[dict[str, tuple[set[str], set[str]]]] = {
     "no-driver": ({"hardware.driver", "hardware.gpu_count", "performance.throughput"}, set()),
     "no-permission": ({"hardware.driver", "hardware.gpu_count"}, set()),
     "wrong-answers": ({"output.valid"}, set()),
+    "group-head": (set(), set()),
+    "group-head-slow": ({"performance.roofline"}, set()),
+    "group-worker": (set(), set()),
+    "group-worker-dead": ({"nccl.errors"}, set()),
+    "group-worker-loopback": ({"nccl.errors"}, set()),
+    "group-worker-public": (set(), set()),
 }
-#: Scenarios in test_emulated_verdicts.py and test_logprobs.py in tests/unit/roles/simulated_node.
-UNIT_TESTED: t.Final = {"dead-rank", "healthy-dp4", "wrong-answers"}
+#: Scenarios of test_emulated_verdicts.py, test_logprobs.py and test_logs.py in tests/unit/roles/simulated_node.
+UNIT_TESTED: t.Final = {"dead-rank", "healthy-dp4", "wrong-answers"} | {
+    name for name in EXPECTED if name.startswith("group-")
+}
 RUN: t.Final = [name for name in EXPECTED if name not in UNIT_TESTED]
 
 

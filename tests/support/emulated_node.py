@@ -151,7 +151,7 @@ class EmulatedNode:
         settings = {"vllm_version": version, "name": "node", "other_pids": others}
         self.node = Node(directory, arguments.parse(self.argv[2:]), settings, scenario)
         self.node.log.api_pid = SERVER
-        self.node.log.core_pids = [95 + engine for engine in range(self.node.layout.data)]
+        self.node.log.core_pids = [95 + engine for engine in range(len(self.node.layout.engine_names))]
         alone = self.node.layout.world_size == 1
         self.node.log.worker_pids = self.node.log.core_pids if alone else [100 + i for i in range(self.ranks)]
 
@@ -163,11 +163,10 @@ class EmulatedNode:
     def log(self) -> str:
         """The server's log; that of a server with a killed rank ends with its death."""
         with contextlib.redirect_stdout(io.StringIO()) as output:
+            self.node.boot(until=self.scenario.boot_until or READY)
             if self.scenario.kill_rank is not None:
                 with mock.patch("os.kill"):
                     self.node.die()
-            else:
-                self.node.boot(until=READY)
         return output.getvalue()
 
     # --- load -----------------------------------------------------------------------------------------------------

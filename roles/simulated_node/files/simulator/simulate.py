@@ -320,6 +320,8 @@ def start(arguments: argparse.Namespace) -> Result:
         "plan": scenario.plan,
         "expected_gpu_count": scenario.expected_gpu_count,
         "model": scenario.model.id,
+        "group": scenario.group,
+        "private_address": list(scenario.interfaces.values())[-1],
         **{f"{kind}_parallel_size": scenario.size(kind) for kind in PARALLEL},
         "expected_failing_checks": scenario.expected.get("fail", []),
         "expected_warning_checks": scenario.expected.get("warn", []),
@@ -329,7 +331,7 @@ def start(arguments: argparse.Namespace) -> Result:
     try:
         if second:
             wait_for_api(second["base_url"], programs[-1].poll, pathlib.Path(second["log_path"]))
-        if scenario.behaviour in ANSWERING:
+        if scenario.behaviour in ANSWERING and not scenario.group:
             wait_for_api(url, exited, log)
         else:
             wait_for_log(directory, exited)
@@ -431,7 +433,7 @@ def start_second(
 
 
 def wait_for_log(directory: pathlib.Path, exited: Exited) -> None:
-    """Wait until a server whose API does not respond has created the file ``ready`` or has exited.
+    """Wait until a server whose API does not respond, or not yet, has created the file ``ready`` or has exited.
 
     :raises SimulationError: if neither happens in time.
     """

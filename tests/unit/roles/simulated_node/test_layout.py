@@ -27,6 +27,12 @@ def test_layout_ranks_use_only_visible_gpus() -> None:
     assert [rank.gpu for rank in Layout(tensor=2, gpus=[2, 3]).ranks] == [2, 3]
 
 
+def test_layout_of_a_node_has_its_part_of_the_ranks_on_its_own_gpus() -> None:
+    second = Layout(tensor=2, pipeline=2, gpus=range(2), nodes=2, node=1)
+    assert [(rank.number, rank.stage, rank.tensor, rank.gpu) for rank in second.ranks] == [(2, 1, 0, 0), (3, 1, 1, 1)]
+    assert (second.engine_names, second.server_names) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("layout", "names"),
     [

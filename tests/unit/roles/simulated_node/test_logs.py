@@ -103,6 +103,17 @@ def test_log_nccl_connects_the_ranks_of_each_group_by_the_transport(tmp_path: pa
     assert set(re.findall(r"Channel 00/0 : \d\[(\d)\] -> \d\[(\d)\]", text)) >= {("0", "1"), ("2", "3"), ("0", "2")}
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_log_of_a_headless_node_shows_its_ranks_and_the_network(tmp_path: pathlib.Path, version: str) -> None:
+    text = EmulatedNode(tmp_path, Scenario.load("group-worker"), version).log
+    facts = read(text)
+    assert (facts.world_size, facts.ready) == (4, False)
+    assert facts.ranks == [{"rank": 2, "world_size": 4, "tp_rank": 0, "pp_rank": 1, "dp_rank": 0}]
+    assert "NET/Socket : Using [0]eth1:10.0.0.12<0>" in text
+    assert re.findall(r"Channel 00/0 : (\S+ -> \S+) .*via (NET/Socket)/0", text)
+    assert set(forms(text).values()) == {"MainProcess", "Worker", "Worker_PP1_TP"}
+
+
 def forms(text: str) -> dict[str, str]:
     """Map each message of a log, without numbers, names and values, to the process that wrote it."""
     found = re.findall(

@@ -11,6 +11,8 @@ import socket
 import subprocess
 import time
 import typing as t
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 
 import pytest
@@ -281,8 +283,38 @@ def test_boot_log_matches_the_version(start_node: StartNode, version: str) -> No
 
 def test_list_scenarios_include_expected_failing_checks(simulate: Simulate) -> None:
     listed = json.loads(simulate("list").stdout)["scenarios"]
-    healthy = [entry for entry in listed if entry["name"].startswith("healthy")]
-    assert len(healthy) == 6
+    # What is wrong with group-worker-public shows only in comparison with the other nodes of the group.
+    healthy = [
+        entry
+        for entry in listed
+        if entry["name"].startswith(("healthy", "group")) and not entry["expected_failing_checks"]
+    ]
+    assert len(healthy) == 6 + 3
     assert all(not entry["expected_failing_checks"] for entry in healthy)
     others = [entry for entry in listed if entry not in healthy]
     assert all(entry["expected_failing_checks"] or entry["expected_warning_checks"] for entry in others)
+
+
+def test_nodes_of_a_group_join_share_the_load_and_stop_together(start_node: StartNode, simulate: Simulate) -> None:
+    head = start_node("group-head")
+    worker = start_node("group-worker")
+    place = pathlib.Path(head["dir"]).parent / "group-10.0.0.11-29501"
+    body = json.dumps({"model": head["model"], "prompt": "a b", "max_tokens": 3}).encode()
+    request = urllib.request.Request(f"{head['base_url']}/v1/completions", body, {"Content-Type": "application/json"})
+    for _attempt in range(100):
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                assert json.load(answer)["usage"]["completion_tokens"] == 3
+            break
+        except urllib.error.URLError:
+            time.sleep(0.1)
+    assert json.loads((place / "load").read_text("utf-8"))[0] > 0
+    assert [line for line in titles(worker["pid"], 2) if "Worker" in line] == [
+        "VLLM::Worker_PP1_TP0",
+        "VLLM::Worker_PP1_TP1",
+    ]
+    assert simulate("stop", "--dir", worker["dir"]).returncode == 0
+    with pytest.raises(TimeoutError):
+        urllib.request.urlopen(request, timeout=1)
+    with urllib.request.urlopen(f"{head['base_url']}/health", timeout=30) as health:
+        assert health.status == 200

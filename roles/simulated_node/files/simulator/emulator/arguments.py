@@ -37,6 +37,11 @@ OPTIONS: t.Final[dict[str, tuple[Callable[[str], t.Any] | None, t.Any]]] = {
     "data-parallel-size": (int, 1),
     "enable-expert-parallel": (None, False),
     "distributed-executor-backend": (str, None),
+    "nnodes": (int, 1),
+    "node-rank": (int, 0),
+    "master-addr": (str, "127.0.0.1"),
+    "master-port": (int, 29501),
+    "headless": (None, False),
     "disable-custom-all-reduce": (None, False),
     "gpu-memory-utilization": (float, 0.92),
     "kv-cache-dtype": (str, "auto"),
@@ -56,7 +61,13 @@ OPTIONS: t.Final[dict[str, tuple[Callable[[str], t.Any] | None, t.Any]]] = {
     "fingerprint-mode": (str, "full"),
     "fingerprint-value": (str, None),
 }
-SHORT: t.Final = {"tensor-parallel-size": "-tp", "pipeline-parallel-size": "-pp", "data-parallel-size": "-dp"}
+SHORT: t.Final = {
+    "tensor-parallel-size": "-tp",
+    "pipeline-parallel-size": "-pp",
+    "data-parallel-size": "-dp",
+    "nnodes": "-n",
+    "node-rank": "-r",
+}
 CHOICES: t.Final = {
     "kv-cache-dtype": ("auto", "bfloat16", "float16", "fp8", "fp8_ds_mla", "fp8_e4m3", "fp8_e5m2", "fp8_inc"),
     "fingerprint-mode": ("custom", "full", "hash", "none"),
@@ -117,20 +128,22 @@ def rejection_reason(options: argparse.Namespace, heads: int, gpus: int) -> str 
     if heads % size:
         return f"Total number of attention heads ({heads}) must be divisible by tensor parallel size ({size})."
     ranks = size * options.pipeline_parallel_size
-    if ranks > gpus:
+    if ranks % options.nnodes:
+        return f"global world_size ({ranks}) must be divisible by nnodes_within_dp ({options.nnodes}). "
+    if ranks > gpus * options.nnodes:
         return (
             f"World size ({ranks}) is larger than the number of available GPUs ({gpus}) in this node. If this is "
             "intentional and you are using:\n- ray, set '--distributed-executor-backend ray'.\n- multiprocessing, "
             "set '--nnodes' appropriately."
         )
-    if ranks * options.data_parallel_size > gpus:
+    if ranks * options.data_parallel_size > gpus * options.nnodes:
         return f"DP adjusted local rank {gpus} is out of bounds for {gpus} devices."
     return None
 
 
 def traceback(reason: str) -> str:
     """Return the traceback that vLLM prints when it rejects its configuration. ``reason`` is part of the traceback."""
-    if reason.startswith("DP "):
+    if reason.startswith(("DP ", "global ")):
         return f"AssertionError: {reason}"
     return (
         "Traceback (most recent call last):\n"

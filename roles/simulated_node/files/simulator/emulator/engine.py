@@ -77,6 +77,8 @@ class Engine:
         self._arrival = asyncio.Event()
         self._load = Load()
         self._step: tuple[float, Step] | None = None
+        #: Whether a rank does not take part any more, so that no step ends.
+        self.stalled = False
 
     @property
     def running(self) -> int:
@@ -158,6 +160,8 @@ class Engine:
         # If the event loop is far behind schedule, skip the lost time instead of sending a burst of late tokens.
         clock = max(clock, time.monotonic() - 1.0)
         await asyncio.sleep(max(0.0, clock - time.monotonic()))
+        while self.stalled:
+            await asyncio.sleep(1.0)
         if self._step:
             self._load.add(self._step[1])
             self._step = None

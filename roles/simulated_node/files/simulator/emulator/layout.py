@@ -26,12 +26,17 @@ class Rank(t.NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Parallel sizes of a server, and the indices of the GPUs that it may use."""
+    """Parallel sizes of a server, the indices of the GPUs that it may use, and the number of its nodes.
+
+    ``node`` is the number of the node to which the GPUs belong. Ranks on other nodes use GPUs with the same indices.
+    """
 
     tensor: int = 1
     pipeline: int = 1
     data: int = 1
     gpus: t.Sequence[int] = range(16)
+    nodes: int = 1
+    node: int = 0
 
     @property
     def world_size(self) -> int:
@@ -39,21 +44,38 @@ class Layout:
         return self.tensor * self.pipeline
 
     @property
-    def ranks(self) -> list[Rank]:
+    def local_size(self) -> int:
+        """Number of ranks on each node."""
+        return self.world_size * self.data // self.nodes
+
+    @property
+    def all_ranks(self) -> list[Rank]:
         """All ranks of the server: those of engine 0 first."""
-        size = self.world_size
+        size, local = self.world_size, self.local_size
         return [
-            Rank(index // size, index % size, index % size // self.tensor, index % self.tensor, self.gpus[index])
+            Rank(
+                index // size, index % size, index % size // self.tensor, index % self.tensor, self.gpus[index % local]
+            )
             for index in range(size * self.data)
         ]
 
     @property
+    def ranks(self) -> list[Rank]:
+        """The ranks on this node."""
+        return self.all_ranks[self.node * self.local_size : (self.node + 1) * self.local_size]
+
+    @property
     def engine_names(self) -> list[str]:
+        """Names of the engine cores on this node. Only the first node of a server with several nodes has one."""
+        if self.node:
+            return []
         return [f"EngineCore_DP{engine}" if self.data > 1 else "EngineCore" for engine in range(self.data)]
 
     @property
     def server_names(self) -> list[str]:
-        """Names of the processes that serve the API: one for each engine."""
+        """Names of the processes that serve the API: one for each engine, and none on a headless node."""
+        if self.node:
+            return []
         return [f"ApiServer_{number}" for number in range(self.data)] if self.data > 1 else ["APIServer"]
 
     def worker_name(self, rank: Rank) -> str:

@@ -8,8 +8,8 @@ template names the processes that write the line:
 
 - ``main``: the main process, which is the API server if there is only one; ``api``: each API server
 - ``core``: the first engine core; ``cores``: each engine core
-- ``first``, ``each``: rank 0 of each engine, or every rank, with a prefix that does not contain the rank yet
-- ``one``, ``all``: rank 0 of each engine, or every rank, with a prefix that contains the rank
+- ``first``, ``each``: the first rank of each engine on the node, or every rank, with a prefix without the rank
+- ``one``, ``all``: the first rank of each engine on the node, or every rank, with a prefix that contains the rank
 - ``nccl``: every rank, in NCCL's log format
 - ``raw``: a line without a prefix; ``apiraw``, ``oneraw``: the main process or rank 0, with a prefix but no timestamp
 
@@ -99,12 +99,20 @@ class Log:
             names = self.layout.engine_names[: 1 if source == "core" else None]
             return [(f"({name} pid={pid})", {}) for name, pid in zip(names, self.core_pids, strict=False)]
         everyone = source in ("each", "all", "nccl")
-        ranks = [rank for rank in self.layout.ranks if everyone or rank.number == 0]
+        local = self.layout.ranks
+        ranks = [rank for rank in local if everyone or rank.number == local[0].number]
         early = source in ("first", "each")
         return [
             (
                 rank if source == "nccl" else self._worker_prefix(rank, early),
-                {"rank": rank.number, "local_rank": rank.gpu, "gpu": rank.gpu, "worker_pid": self._pid(rank)},
+                {
+                    "rank": rank.number,
+                    "local_rank": rank.gpu,
+                    "gpu": rank.gpu,
+                    "stage": rank.stage,
+                    "tensor_rank": rank.tensor,
+                    "worker_pid": self._pid(rank),
+                },
             )
             for rank in ranks
         ]
@@ -127,8 +135,9 @@ class Log:
         ranks = self.layout.ranks
         if self.layout.world_size < 2:
             return
+        sockets = [f"{name}:{address}<0>" for name, address in facts["nccl_sockets"].items()]
         for rank in ranks:
-            self.nccl(rank, "Bootstrap : Using eth0:192.0.2.10<0>")
+            self.nccl(rank, f"Bootstrap : Using {sockets[0]}")
             self.nccl(rank, f"cudaDriverVersion {facts['cuda_version']}")
         self.write(f"NCCL version {facts['nccl_version']}+cuda13.0")
         for rank in ranks:
@@ -137,26 +146,42 @@ class Log:
                 if name.startswith("NCCL_") and name != "NCCL_DEBUG":
                     self.nccl(rank, f"{name} set by environment to {value}.")
             self.nccl(rank, "NET/IB : No device found.")
-            self.nccl(rank, "NET/Socket : Using [0]eth0:192.0.2.10<0>")
+            listed = " ".join(f"[{number}]{used}" for number, used in enumerate(sockets))
+            self.nccl(rank, f"NET/Socket : Using {listed}")
             self.nccl(rank, "Using network Socket")
         for engine in range(self.layout.data):
-            own = [rank for rank in ranks if rank.engine == engine]
+            own = [rank for rank in self.layout.all_ranks if rank.engine == engine]
             for number, (_name, members) in enumerate(self.layout.groups):
                 self._nccl_group([own[member] for member in members], number, facts)
 
     def _nccl_group(self, group: list[Rank], number: int, facts: t.Mapping[str, t.Any]) -> None:
-        """Write the lines about the connections between the ranks of one communicator."""
-        transport, size = str(facts["transport"]), len(group)
+        """Write the lines about the connections between the ranks of one communicator that are on this node."""
+        own, size = set(self.layout.ranks), len(group)
+        local = [rank for rank in group if rank in own]
+        if not local:
+            return
+        nodes = 1 + (len(local) < size)
         for channel in range(2):
             for position, rank in enumerate(group):
                 peer = (position + 1) % size
+                near = (rank in own) == (group[peer] in own)
+                transport = str(facts["transport"]) if near else "NET/Socket"
                 path = f"Channel {channel:02d}/0 : {position}[{rank.gpu}] -> {peer}[{group[peer].gpu}]"
-                if transport.startswith("NET"):
-                    self.nccl(group[peer], f"{path} [receive] via {transport}/0")
-                    self.nccl(rank, f"{path} [send] via {transport}/0")
+                if not transport.startswith("NET"):
+                    ends = ((rank, ""),)
                 else:
-                    self.nccl(rank, f"{path} via {transport}")
+                    ends = ((group[peer], " [receive]"), (rank, " [send]"))
+                for end, direction in ends:
+                    if end in own:
+                        self.nccl(end, f"{path}{direction} via {transport}" + ("/0" if direction else ""))
         for position, rank in enumerate(group):
+            if rank not in own:
+                continue
+            self.nccl(
+                rank,
+                f"comm 0x5{rank.gpu:x}{number:x}0c0de00 rank {position} nRanks {size} nNodes {nodes} localRanks "
+                f"{len(local)} localRank {local.index(rank)} MNNVL 0",
+            )
             self.nccl(rank, "Connected all rings")
             self.nccl(rank, "threadThresholds 8/8/64 | 32/8/64 | 512 | 512")
             self.nccl(
@@ -168,15 +193,16 @@ class Log:
 
     @property
     def _main_prefix(self) -> str:
-        return f"({'MainProcess' if self.layout.data > 1 else 'APIServer'} pid={self.api_pid})"
+        named = self.layout.data == 1 and self.layout.node == 0
+        return f"({'APIServer' if named else 'MainProcess'} pid={self.api_pid})"
 
     @property
     def _server_prefixes(self) -> list[str]:
-        pids = self.server_pids or [self.api_pid] * self.layout.data
+        pids = self.server_pids or [self.api_pid] * len(self.layout.server_names)
         return [f"({name} pid={pid})" for name, pid in zip(self.layout.server_names, pids, strict=True)]
 
     def _pid(self, rank: Rank) -> int:
-        return self.worker_pids[rank.engine * self.layout.world_size + rank.number]
+        return self.worker_pids[self.layout.ranks.index(rank)]
 
     def _worker_prefix(self, rank: Rank, early: bool) -> str:
         """Return the log prefix of a rank's process: a worker, or the engine core if the engine has only one rank.

@@ -71,6 +71,10 @@ class Scenario:
     logit_noise: float = 0.0
     token_flip: float = 0.0
     topology: str = "PHB"
+    #: Addresses of the node by interface. vLLM and NCCL use the first one unless told otherwise.
+    interfaces: dict[str, str] = field(default_factory=lambda: {"eth0": "192.0.2.10"})
+    link: dict[str, float] = field(default_factory=dict)
+    group: str | None = None
     gpus: dict[int, dict[str, t.Any]] = field(default_factory=dict)
     second_server: dict[str, t.Any] | None = None
     stop_rank: int | None = None
@@ -122,7 +126,11 @@ class Scenario:
         """
         return replace(
             self,
-            environment={name: value for name, value in environment.items() if name.startswith(("NCCL_", "CUDA_"))},
+            environment={
+                name: value
+                for name, value in environment.items()
+                if name.startswith(("NCCL_", "CUDA_", "GLOO_")) or name == "VLLM_HOST_IP"
+            },
             interconnect=self._interconnect(environment),
             arguments={},
             behaviour="serve",
@@ -155,7 +163,7 @@ class Scenario:
 
     def layout(self, options: argparse.Namespace) -> Layout:
         sizes = (options.tensor_parallel_size, options.pipeline_parallel_size, options.data_parallel_size)
-        return Layout(*sizes, gpus=self.visible_gpus)
+        return Layout(*sizes, gpus=self.visible_gpus, nodes=options.nnodes, node=options.node_rank)
 
     def custom_all_reduce(self, options: argparse.Namespace) -> Interconnect | None:
         """Return the path of vLLM's own all-reduce, or None if vLLM uses NCCL for all messages."""
@@ -172,6 +180,8 @@ class Scenario:
             "model": self.model,
             "tensor_parallel": options.tensor_parallel_size,
             "stages": options.pipeline_parallel_size,
+            "nodes": options.nnodes,
+            **self.link,
             "bandwidth": self.gpu["memory_bandwidth"] * self.gpu["bandwidth_efficiency"],
             "flops": self.gpu["flops"] * self.gpu["flops_efficiency"],
             "interconnect": self.interconnect,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
@@ -24,6 +25,7 @@ from .http import Connection
 from .logprobs import Output
 from .logs import Log
 from .metrics import Metrics
+from .rendezvous import Rendezvous
 from .requests import Dialect
 from .scenario import CUDA_VERSION, GIB, MODEL, NCCL_VERSION, ROOT, SECOND_MODEL, Scenario, load_json
 from .speed import Speed
@@ -106,17 +108,26 @@ class Node:
         fitting = min(longest, self.memory.kv_tokens) if options.max_model_len == -1 else options.max_model_len
         self.model_length = fitting or longest
         # Made-up PIDs for the log of a server that exits before it starts any process.
-        pids = range(os.getpid() + 1, os.getpid() + 1 + self.layout.data * (1 + self.layout.world_size))
+        cores = len(self.layout.engine_names)
+        pids = range(os.getpid() + 1, os.getpid() + 1 + cores + self.layout.local_size)
         self.log = Log(
             self.version,
             os.getpid(),
-            list(pids[: self.layout.data]),
-            list(pids[self.layout.data :]),
+            list(pids[:cores]),
+            list(pids[cores:]),
             self.layout,
             hostname=self.name,
             age=self.scenario.log_age,
         )
         self.coordinator = 0
+        address = f"{options.master_addr}-{options.master_port}"
+        self.rendezvous = Rendezvous(directory, address, options.nnodes, options.node_rank)
+
+    @property
+    def sockets(self) -> dict[str, str]:
+        """Addresses that NCCL uses, by interface: those of NCCL_SOCKET_IFNAME, which names one, or all."""
+        chosen, interfaces = self.scenario.environment.get("NCCL_SOCKET_IFNAME"), self.scenario.interfaces
+        return {chosen: interfaces.get(chosen, "127.0.0.1")} if chosen else interfaces
 
     @property
     def fingerprint(self) -> str | None:
@@ -152,6 +163,7 @@ class Node:
     def facts(self) -> dict[str, t.Any]:
         """Return the values that replace placeholders in the templates of the start-up log lines."""
         options, memory, layout, model = self.options, self.memory, self.layout, self.scenario.model
+        address = next(iter(self.scenario.interfaces.values()))
         custom = self.scenario.custom_all_reduce(options) is not None
         refused = layout.tensor > 1 and not custom and not options.disable_custom_all_reduce
         return {
@@ -170,6 +182,13 @@ class Node:
             "pp": layout.pipeline > 1,
             "dp": layout.data > 1,
             "many": layout.world_size > 1,
+            "head": layout.node == 0,
+            "worker": layout.node > 0,
+            "local_world_size": layout.local_size,
+            "master_addr": options.master_addr,
+            "master_port": options.master_port,
+            "host_ip": self.scenario.environment.get("VLLM_HOST_IP", address),
+            "nccl_sockets": self.sockets,
             "custom_needs_p2p": refused and not self.scenario.p2p,
             "custom_needs_nvlink": refused and self.scenario.p2p,
             "all_reduce_backends": [
@@ -186,7 +205,8 @@ class Node:
             "dtype": model.dtype,
             "awq": model.awq,
             "quantization": "awq_marlin" if model.awq else None,
-            "rendezvous": 40000 + self.log.api_pid % 9000,
+            "rendezvous": f"{options.master_addr}:"
+            + str(options.master_port if layout.nodes > 1 else 40000 + self.log.api_pid % 9000),
             "nccl_version": NCCL_VERSION,
             "cuda_version": CUDA_VERSION,
             "transport": self.scenario.interconnect.transport,
@@ -288,6 +308,38 @@ class Node:
 
     # ---- serving
 
+    async def join(self) -> None:
+        """Write the start-up lines. Wait for the other nodes of the server before the line that needs them."""
+        if self.layout.nodes == 1:
+            self.boot()
+            return
+        self.rendezvous.join()
+        self.boot(until="joined")
+        if self.layout.node == 0:
+            # The first node of a group is started before the others, so its start does not wait for them.
+            (self.directory / "ready").touch()
+        await self.rendezvous.wait()
+        self.boot(after="joined")
+        (self.directory / "ready").touch()
+
+    async def work(self) -> None:
+        """Run a headless node of a server until the process receives SIGTERM or SIGINT, as vLLM does.
+
+        It does not end with the first node. Its GPUs are busy when that node computes.
+        """
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        boards = self.boards()
+        boot = asyncio.create_task(self.join())
+        while not stopped.is_set() and not (boot.done() and boot.exception()):
+            load = self.rendezvous.take()
+            boards.advance({rank.gpu: load.of_stage(rank.stage, self.layout.pipeline) for rank in self.layout.ranks})
+            await asyncio.sleep(TICK)
+        boot.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await boot
+
     def waiting_loads(self) -> dict[int, Load]:
         """Return the load of GPUs that wait in a collective: all but that of a stopped rank."""
         waiting = (rank for rank in self.layout.ranks if rank.number != self.scenario.stop_rank)
@@ -348,19 +400,24 @@ class Node:
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
+        if layout.nodes > 1:
+            await self.join()
         listener = await loop.create_server(
             lambda: Connection(api.handle, self.log.access),
             *published_address(options.host, options.port),
             backlog=2048,
             reuse_address=True,
         )
-        self.boot()
+        if layout.nodes == 1:
+            self.boot()
         work: list[t.Coroutine[t.Any, t.Any, None]] = []
         if scenario.stop_rank is None:
             work += [engine.run() for engine in engines] + [self.tick(boards, list(engines))]
         else:
             os.kill(self.log.worker_pids[scenario.stop_rank], signal.SIGSTOP)
             work.append(self._stall(boards, list(engines)))
+        if layout.nodes > 1:
+            work.append(self._watch(engines))
         if layout.data == 1:
             # vLLM logs no statistics if it has several API servers.
             work += [self._statistics(engine, metrics) for engine, metrics in engines.items()]
@@ -385,9 +442,18 @@ class Node:
         """Update the state of the GPUs until the task is cancelled."""
         while True:
             loads = [engine.take_load() for engine in engines]
+            if self.layout.nodes > 1:
+                self.rendezvous.publish(loads[0])
             stages = self.layout.pipeline
             boards.advance({rank.gpu: loads[rank.engine].of_stage(rank.stage, stages) for rank in self.layout.ranks})
             await asyncio.sleep(TICK)
+
+    async def _watch(self, engines: t.Iterable[Engine]) -> None:
+        """Stop all work as soon as another node no longer runs. vLLM then goes on to answer health checks."""
+        while self.rendezvous.complete:
+            await asyncio.sleep(TICK)
+        for engine in engines:
+            engine.stalled = True
 
     async def _stall(self, boards: Boards, engines: list[Engine]) -> None:
         """Simulate an engine with a stopped rank: the other ranks start the first step and wait for it forever."""
@@ -401,9 +467,9 @@ class Node:
                 self.log.boot([f"core INFO [shm_broadcast.py:705] {NO_BLOCK}"], {})
 
     def die(self) -> None:
-        """Simulate a server of which a worker process was killed while it was ready: its log, then its end."""
-        self.boot()
-        os.kill(self.log.worker_pids[self.scenario.kill_rank or 0], signal.SIGKILL)
+        """Simulate a ready server of which a worker process is killed: the rest of its log, then its end."""
+        numbers = [rank.number for rank in self.layout.ranks]
+        os.kill(self.log.worker_pids[numbers.index(self.scenario.kill_rank or 0)], signal.SIGKILL)
         self.boot(until="end", after=READY)
 
     def _cache_config(self) -> dict[str, str]:
@@ -511,9 +577,12 @@ def main(argv: list[str], directory: pathlib.Path) -> int:
     node.start_processes()
     try:
         if scenario.kill_rank is not None:
+            asyncio.run(node.join())
             node.die()
             return 1
-        asyncio.run(node.hang() if scenario.behaviour == "hang" else node.serve())
+        asyncio.run(node.hang() if scenario.behaviour == "hang" else node.work() if node.layout.node else node.serve())
     finally:
+        if node.layout.nodes > 1:
+            node.rendezvous.leave()
         processes.stop(node.child_pids)
     return 0

@@ -99,6 +99,11 @@ class Speed:
     #: Path of small all-reduces if it is not NCCL's: that of vLLM's own all-reduce.
     custom: Interconnect | None = None
     stages: int = 1
+    #: Number of nodes; between two of them, activations travel over the network, in half a round trip (seconds) and at
+    #: this rate (bytes/s).
+    nodes: int = 1
+    round_trip: float = 0.2e-3
+    rate: float = 1.25e9
     #: Factor by which the slowest rank lengthens every step.
     drag: float = 1.0
 
@@ -114,7 +119,10 @@ class Speed:
         compute = 2 * model.parameters * (decoding + prefill) / (ranks * self.flops)
         work = max(memory, compute) * self.drag
         waiting = self._all_reduce(decoding + prefill) * 2 * model.layers
-        total = work + waiting + model.layers * LAYER_TIME + (self.stages - 1) * HOP_TIME
+        # A stage passes on the hidden states and the residual of each token.
+        size = 2 * (decoding + prefill) * model.hidden * ACTIVATION_BYTES
+        hops = (self.stages - 1) * HOP_TIME + (self.nodes - 1) * (self.round_trip / 2 + size / self.rate)
+        total = work + waiting + model.layers * LAYER_TIME + hops
         return Step(total, min(1.0, memory / total), min(1.0, compute / total), waiting / total)
 
     def _all_reduce(self, tokens: int) -> float:
