@@ -304,6 +304,28 @@ engine:
       type: list
       elements: int
       sample: [0, 1, 2, 3]
+    local_ranks:
+      description: Number of each rank among the ranks of its node.
+      returned: success
+      type: dict
+      elements: int
+      sample: {"4": 0, "5": 1}
+    nccl_sockets:
+      description: Interfaces and addresses over which NCCL communicates with other nodes.
+      returned: success
+      type: list
+      elements: str
+      sample: ["eth1:10.0.0.12"]
+    rendezvous:
+      description: Address and port at which the ranks found each other.
+      returned: success
+      type: str
+      sample: 10.0.0.11:29501
+    gloo_loopback:
+      description: Whether Gloo listens at the loopback address, where other nodes cannot reach it.
+      returned: success
+      type: bool
+      sample: false
     attention_heads:
       description: Number of attention heads, if a failed start reports it.
       returned: success
@@ -327,7 +349,7 @@ engine:
       elements: str
       sample: {NCCL_DEBUG: INFO}
     ready:
-      description: Whether the API server started.
+      description: Whether the API server started, or on a node without one, whether the ranks reserved their memory.
       returned: success
       type: bool
       sample: true

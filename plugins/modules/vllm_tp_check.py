@@ -23,6 +23,8 @@ options:
     description:
       - Root URL of the vLLM server without C(/v1), as reachable from the host on which the module runs.
       - If it is an address of this host, the server's processes and the GPUs are examined as well.
+      - Without it and without O(container), the processes are those of the server that was started with C(--headless),
+        which is a part of a server on another host.
       - Proxy settings of the environment are ignored.
   container:
     description:
@@ -253,6 +255,11 @@ model:
       type: int
       returned: success
       sample: 525336576
+    hidden_size:
+      description: Number of values that describe a token between two layers.
+      type: int
+      returned: success
+      sample: 4096
   sample:
     id: llama
     root: meta-llama/Llama-3.1-8B-Instruct
@@ -262,6 +269,7 @@ model:
     num_layers: 32
     experts: null
     unread: 525336576
+    hidden_size: 4096
 arguments:
   description:
     - Options that vLLM was started with, from its process, its container or its log. Names have underscores, and
@@ -342,6 +350,24 @@ workers:
       type: int
       returned: success
       sample: 0
+connections:
+  description:
+    - Addresses at both ends of the TCP connections that the workers have with other hosts.
+    - Null if the workers' sockets cannot be seen.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    local:
+      description: Address of this host.
+      type: str
+      returned: always
+      sample: 10.0.0.12
+    remote:
+      description: Address of the other host.
+      type: str
+      returned: always
+      sample: 10.0.0.11
 container:
   description:
     - Image of the server's container, and its shared memory, which the ranks need to communicate. Null if there is no

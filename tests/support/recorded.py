@@ -9,6 +9,7 @@ editors of text files would change or reject them. ``FIXTURES`` is a temporary f
 - ``captures/vllm-VERSION-tp2-http/PROBE.txt``: request and raw response of a real vLLM (``.prom``: its metrics)
 - ``captures/*.log``: complete server logs
 - ``logs/*.log``, ``logs/labels.yaml``, ``logs/excerpts*.yml``: excerpts and their manually assigned labels
+- ``group/*.log|json``: logs of two nodes with ``--nnodes 2`` in network namespaces, and what ``vllm_tp_check`` returned
 - ``nvml/GPU/idle|load``: values that NVML returned (``scripts/capture_nvml.py``)
 - ``traces/GPU/LOAD.json``: samples of real loads on two GPUs (``tests/real_gpu``); see ``trace``
 - ``nccl/GPU/PROGRAM-PATH.log|json``: NCCL's log and nccl-tests' report of real all-reduces on each path

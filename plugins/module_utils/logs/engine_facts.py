@@ -29,6 +29,9 @@ class EngineFacts:
     one rank reserves for the cache (the smallest value if ranks differ). ``model_memory`` is the number of bytes of
     weights that one rank loaded (the largest value if ranks differ). ``arguments`` are the arguments that vLLM printed,
     with secrets masked. ``ranks`` holds one ``{rank, world_size, tp_rank, pp_rank, dp_rank}`` per rank line.
+    ``local_ranks`` maps each rank of this node to its number on the node, ``nccl_sockets`` lists the addresses at which
+    NCCL communicates as ``interface:address``, and ``rendezvous`` is the ``address:port`` at which the ranks meet.
+    ``gloo_loopback`` is whether Gloo listens at the loopback address, where other nodes cannot reach it.
     ``all_reduce_backends`` are the implementations that vLLM tries for an all-reduce of the tensor-parallel group, in
     this order. ``worker_ranks`` holds the ranks found in the prefixes of log lines. ``boots`` counts the starts in
     the log.
@@ -52,6 +55,10 @@ class EngineFacts:
     arguments: dict[str, t.Any] = field(default_factory=dict)
     ranks: list[dict[str, int | None]] = field(default_factory=list)
     worker_ranks: list[int] = field(default_factory=list)
+    local_ranks: dict[int, int] = field(default_factory=dict)
+    nccl_sockets: list[str] = field(default_factory=list)
+    rendezvous: str | None = None
+    gloo_loopback: bool = False
     attention_heads: int | None = None
     enforce_eager: bool | None = None
     all_reduce_backends: list[str] = field(default_factory=list)
@@ -69,6 +76,7 @@ _BOOT_MARKERS = (
     "API server version",
     "  version ",
     "startup complete",
+    "headless multiproc executor",
 )
 _PARALLEL_MARKERS = (
     "in world size",
@@ -88,12 +96,16 @@ _PARALLEL_MARKERS = (
     "vllm serve ",
     "vllm.entrypoints.",
 )
-_LIBRARY_MARKERS = ("all-reduce backends", "vLLM Version", "vLLM version", "nccl==", "CCL version", "NCCL_", "VLLM_")
+_LIBRARY_MARKERS = (
+    *("all-reduce backends", "vLLM Version", "vLLM version", "nccl==", "CCL version", "NCCL_", "VLLM_"),
+    *("Bootstrap", "NET/Socket : Using", "Using the loopback address as fallback"),
+)
 _MEMORY_MARKERS = (
     "KV cache size",
     "# GPU blocks",
     "Available KV cache memory",
     "memory for KV Cache as specified",
+    "for KV cache on node",
     "Overriding num_gpu_blocks=",
     "Auto-fit max_model_len: reduced",
     "Loading model weights took",
@@ -117,6 +129,12 @@ _ENGINE = re.compile(
 )
 # When an engine fails, vLLM prints the engine's configuration again. This does not mean that vLLM was restarted.
 _DUMP = re.compile(rf"Dumping input data for V1 LLM engine \({_VERSION}\) with config: ?(.*)", re.S)
+#: First line of a node without an API server (vllm/entrypoints/cli/serve.py, run_headless).
+_HEADLESS = re.compile(rf"Launching vLLM \({_VERSION}\) headless multiproc executor")
+#: The last step of such a node's start, in which it reserves its KV cache.
+_HEADLESS_READY = re.compile(
+    r"Available KV cache memory:|Explicitly set .* for KV cache|memory for KV Cache as specified"
+)
 _API_VERSION = re.compile(rf"vLLM API server version {_VERSION}")
 _PLAIN_VERSION = re.compile(rf"\bvLLM [Vv]ersion\s*:? {_VERSION}")
 _BANNER = re.compile(rf"[█▀▄].*\bversion {_VERSION}")
@@ -125,6 +143,10 @@ _ARGUMENTS = re.compile(r"non-default args: (\{.*\}|.*)|\bargs: (Namespace\(.*)"
 _RANK = re.compile(r"rank (\d+) in world size (\d+) is assigned as ((?:(?!rank \d+ in world).)*)")
 _RANK_PART = re.compile(r"(DP|PP|TP) rank (\d+)")
 _WORLD = re.compile(r"(?<!\w)world_size=(\d+),? (?:rank=|local_world_size=)|World size \((\d+)\) is larger")
+#: vllm/distributed/parallel_state.py, one line for each rank of the node.
+_JOINING = re.compile(r"world_size=\d+ rank=(\d+) local_rank=(\d+) distributed_init_method=tcp://(\S+)")
+#: src/misc/socket.cc and transport/net_socket.cc of NCCL, such as "Using [0]eth1:10.0.0.11<0>".
+_NCCL_SOCKET = re.compile(r"(?:\[\d+\]|Using )([\w.-]+:[0-9a-f.:]+)<\d+>")
 _NRANKS = re.compile(r"\bn[rR]anks (\d+)\b")
 _NCCL_RING = re.compile(r"Channel 00/\d+ :((?:\s+\d+)+)$")
 _NCCL_TESTS = re.compile(r"\bnThread (\d+) nGpus (\d+) ")
@@ -188,6 +210,8 @@ class EngineLogParser:
         self._replicas = 0
         #: Share of the available memory that --num-gpu-blocks-override takes for the KV cache, or None without it.
         self._cache_share: float | None = None
+        #: Whether the node has no API server, which would report that the start is complete.
+        self._headless = False
 
     def feed(self, prefix: Prefix, text: str) -> None:
         """Extract the facts from one log line, given as the ``prefix`` and ``text`` that ``strip_prefix`` returns."""
@@ -234,6 +258,9 @@ class EngineLogParser:
         elif match := _DUMP.search(text):
             if not self._markers:
                 self._engine_line(match[1], match[2])
+        elif match := _HEADLESS.search(text):
+            self._mark(_ENGINE_STAGE, prefix)
+            self._facts.vllm_version, self._headless = match[1], True
         elif match := _API_VERSION.search(text) or _BANNER.search(text):
             # Some vLLM versions log a version line and then a banner. Both lines belong to the same startup.
             if self._stage != _BANNER_STAGE:
@@ -268,6 +295,9 @@ class EngineLogParser:
     def _parallel_lines(self, text: str) -> None:
         for rank in _RANK.finditer(text):
             self._rank_line(int(rank[1]), int(rank[2]), rank[3])
+        if match := _JOINING.search(text):
+            self._facts.local_ranks[int(match[1])] = int(match[2])
+            self._facts.rendezvous = match[3]
         if match := _WORLD.search(text):
             self._world = max(self._world, _first(match))
         elif match := _NRANKS.search(text):
@@ -310,6 +340,11 @@ class EngineLogParser:
             self._facts.vllm_version = self._facts.vllm_version or match[1]
         if match := _BACKENDS.search(text):
             self._facts.all_reduce_backends = re.findall(r"\w+", match[1])
+        if "Using the loopback address" in text:
+            self._facts.gloo_loopback = True
+        if "Bootstrap" in text or "NET/Socket" in text:
+            sockets = self._facts.nccl_sockets
+            sockets.extend(name for name in dict.fromkeys(_NCCL_SOCKET.findall(text)) if name not in sockets)
         if match := _PYNCCL.search(text):
             self._nccl_versions["pynccl"] = match[1]
         elif match := _NCCL_VERSION.search(text):
@@ -321,6 +356,8 @@ class EngineLogParser:
             self._facts.environment[name] = mask_value(value, name)
 
     def _memory_lines(self, text: str) -> None:
+        if self._headless and _HEADLESS_READY.search(text):
+            self._facts.ready = True
         if match := _KV_TOKENS.search(text):
             self._facts.kv_cache_tokens = int(match[1].replace(",", ""))
         elif match := _KV_BLOCKS.search(text):
@@ -369,7 +406,7 @@ _FACT_PATTERNS = (
     *(_ENGINE, _DUMP, _API_VERSION, _BANNER, _PLAIN_VERSION, _ARGUMENTS, _RANK, _WORLD, _NRANKS, _NCCL_RING),
     *(_NCCL_TESTS, _NCCL_TESTS_RANK, _MEGATRON_WORLD, _PYNCCL, _MEGATRON, _KV_TOKENS, _KV_BLOCKS, _KV_MEMORY),
     *(_KV_OVERRIDE, _FITTED_LENGTH, _BACKENDS, _MODEL_MEMORY, _HEADS, _COMMAND_TP, _COMMAND_PP),
-    *(_ENVIRONMENT, _QUOTED_ENVIRONMENT),
+    *(_ENVIRONMENT, _QUOTED_ENVIRONMENT, _HEADLESS, _HEADLESS_READY, _JOINING, _NCCL_SOCKET),
 )
 
 

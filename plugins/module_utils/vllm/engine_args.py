@@ -120,11 +120,11 @@ def parse_options(arguments: Sequence[str]) -> dict[str, Value]:
 
 
 def mask_environment(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return CUDA_VISIBLE_DEVICES and the variables of vLLM and NCCL, sorted by name, with secrets masked.
+    """Return CUDA_VISIBLE_DEVICES and the variables of vLLM, NCCL and Gloo, sorted by name, with secrets masked.
 
     :param pairs: the name and value of each environment variable.
     """
-    prefixes = ("VLLM_", "NCCL_", "TORCH_NCCL_")
+    prefixes = ("VLLM_", "NCCL_", "TORCH_NCCL_", "GLOO_", "TP_SOCKET_")
     variables = {key: value for key, value in pairs if key.startswith(prefixes) or key == "CUDA_VISIBLE_DEVICES"}
     return t.cast("dict[str, str]", mask(dict(sorted(variables.items()))))
 

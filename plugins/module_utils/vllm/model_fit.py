@@ -43,7 +43,8 @@ class ModelShape:
 
     A field is None if the model's config.json does not contain it. ``experts`` is the number of experts from which a
     mixture-of-experts model chooses for each token. ``unread`` is the number of parameters of the input embedding, of
-    which a token reads only one row; 0 if the output layer uses the same parameters.
+    which a token reads only one row; 0 if the output layer uses the same parameters. ``hidden_size`` is the number of
+    values that describe a token between two layers.
     """
 
     attention_heads: int | None = None
@@ -51,6 +52,7 @@ class ModelShape:
     num_layers: int | None = None
     experts: int | None = None
     unread: int | None = None
+    hidden_size: int | None = None
 
 
 def shape_of(config: Mapping[str, t.Any]) -> ModelShape:
@@ -65,7 +67,7 @@ def shape_of(config: Mapping[str, t.Any]) -> ModelShape:
         # Without multi_query, each attention head has its own key/value head.
         shared = config.get("multi_query") is True and not config.get("new_decoder_architecture")
         numbers["kv_heads"] = 1 if shared else numbers["attention_heads"]
-    hidden, vocabulary = numbers.pop("hidden_size"), numbers.pop("vocabulary")
+    hidden, vocabulary = numbers["hidden_size"], numbers.pop("vocabulary")
     unread = hidden * vocabulary if hidden and vocabulary else None
     return ModelShape(**numbers, unread=0 if config.get("tie_word_embeddings") else unread)
 

@@ -8,10 +8,11 @@ This code reads only /proc; see ``man 5 proc`` for the format of the files.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import typing as t
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,11 +24,18 @@ DEFAULT_PORT: t.Final = 8000
 #: Command names (at most 15 characters) of programs that listen on the published ports of containers.
 PORT_FORWARDERS: t.Final = frozenset({"docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta"})
 
-_LISTEN = "0A"  # state TCP_LISTEN in /proc/net/tcp
+_LISTEN, _ESTABLISHED = "0A", "01"  # states in /proc/net/tcp
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 #: Pattern of the titles that vLLM gives its processes, such as "VLLM::Worker_TP1" or, with PP, "VLLM::Worker_PP0_TP1".
 _TITLE = re.compile(r"VLLM::(?P<kind>[A-Za-z]+)(?P<parts>(?:_[A-Z]*\d+)*)")
 _PART = re.compile(r"_([A-Z]+)(\d+)")
+
+
+def _address(field: str) -> str:
+    """Return the address in a field of /proc/net/tcp, such as ``0C00000A:733D``; its 32-bit words are little-endian."""
+    words = bytes.fromhex(field.partition(":")[0])
+    address = ipaddress.ip_address(b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4)))
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 class ProcessUnavailable(Exception):
@@ -56,7 +64,8 @@ class ServerProcess:
 
     ``argv`` is the unmasked command line and may hold secrets: never return it. ``environment`` is None if this user
     may not read it. ``pids`` are the process IDs of the server and all its descendants. ``found_by`` tells the user how
-    the process was found.
+    the process was found. ``connections`` has the addresses of both ends of the workers' TCP connections to other
+    addresses than the loopback, or is None if this user may not see them.
     """
 
     pid: int
@@ -65,6 +74,7 @@ class ServerProcess:
     pids: frozenset[int]
     workers: tuple[Worker, ...]
     found_by: str
+    connections: frozenset[tuple[str, str]] | None = None
 
     @property
     def arguments(self) -> dict[str, t.Any]:
@@ -109,6 +119,18 @@ class ProcessTable:
             raise ProcessUnavailable(f"none of the {len(roots)} vLLM servers on this host uses port {port}")
         raise ProcessUnavailable("no vLLM server process is visible on this host")
 
+    def headless_server(self) -> ServerProcess:
+        """Return the only vLLM server without an API, which serves as a part of a server on another host.
+
+        :raises ProcessUnavailable: if there is none, or more than one.
+        """
+        headless = {pid for pid, options in self._servers() if options.get("headless")}
+        roots = [pid for pid in headless if headless.isdisjoint(self._ancestors(pid))]
+        if len(roots) != 1:
+            count = f"{len(roots)} vLLM servers run" if roots else "no vLLM server runs"
+            raise ProcessUnavailable(f"{count} with --headless on this host")
+        return self._describe(roots[0], "--headless")
+
     def server_below(self, pid: int) -> ServerProcess:
         """Return the vLLM server that is process ``pid`` or one of its descendants.
 
@@ -131,7 +153,8 @@ class ProcessTable:
         pids = self._family(pid)
         titles = ((member, " ".join(self._argv(member)) or self._name(member)) for member in sorted(pids))
         workers = tuple(worker for member, title in titles if (worker := worker_of(member, title, self._state(member))))
-        return ServerProcess(pid, tuple(self._argv(pid)), self._environment(pid), pids, workers, found_by)
+        connections = self._connections([worker.pid for worker in workers])
+        return ServerProcess(pid, tuple(self._argv(pid)), self._environment(pid), pids, workers, found_by, connections)
 
     def _pids(self) -> list[int]:
         try:
@@ -199,6 +222,17 @@ class ProcessTable:
             ancestors.append(parent)
             parent = self._parent(parent)
         return ancestors
+
+    def _connections(self, pids: Sequence[int]) -> frozenset[tuple[str, str]] | None:
+        """Return the local and the remote address of the TCP connections of processes, without those on this host."""
+        inodes = {inode for pid in pids for inode in self._sockets(pid)}
+        if not inodes:
+            return None
+        # A container may have its own network, so read the tables of the process itself.
+        tables = (self._text(pids[0], f"net/{table}") for table in ("tcp", "tcp6"))
+        rows = [line.split() for text in tables for line in text.splitlines()[1:]]
+        ends = ((_address(row[1]), _address(row[2])) for row in rows if row[9] in inodes and row[3] == _ESTABLISHED)
+        return frozenset(pair for pair in ends if not ipaddress.ip_address(pair[1]).is_loopback and pair[0] != pair[1])
 
     def _listeners(self, port: int) -> list[int]:
         """Return the processes that listen on TCP ``port``. Only root can see the sockets of other users' processes."""

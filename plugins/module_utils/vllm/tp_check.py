@@ -186,6 +186,7 @@ def describe(observed: Observations) -> dict[str, t.Any]:
         "gpu_count": observed.gpu_count,
         "gpus": parallel_signals.own_gpus(observed) or None,
         "workers": _workers(observed),
+        "connections": _connections(observed),
         "model": _model(observed),
         "arguments": observed.arguments,
         "configuration": (server and server.configuration) or None,
@@ -262,7 +263,7 @@ def _process(target: CheckTarget, node: NodeReader, container: ContainerFacts | 
             parts = urlsplit(target.base_url)
             process = table.server_on(parts.port or {"https": 443}.get(parts.scheme, 80))
         else:
-            return Reading(reason=NOT_SET.format("base_url or container"))
+            process = table.headless_server()
     except ProcessUnavailable as problem:
         return Reading(reason=str(problem))
     return Reading(process, source=f"process {process.pid} (found by {process.found_by})")
@@ -346,6 +347,14 @@ def _workers(observed: Observations) -> list[dict[str, t.Any]] | None:
         return None
     pids = {entry["pid"]: gpu["index"] for gpu in observed.gpus.value or () for entry in gpu["processes"] or ()}
     return [{**asdict(worker), "gpu": pids.get(worker.pid)} for worker in observed.process.value.workers]
+
+
+def _connections(observed: Observations) -> list[dict[str, str]] | None:
+    """Return the addresses at both ends of the workers' connections to other hosts, or None if they are unknown."""
+    process = observed.process.value
+    if process is None or process.connections is None:
+        return None
+    return [{"local": local, "remote": remote} for local, remote in sorted(process.connections)]
 
 
 def _model(observed: Observations) -> dict[str, t.Any]:

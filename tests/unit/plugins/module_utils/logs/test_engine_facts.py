@@ -348,3 +348,33 @@ def test_numbers_change_facts_covers_every_changed_fact() -> None:
             missed |= set() if numbers_change_facts(*strip_prefix(line)) else changed
     assert missed <= {"nccl_version"}
     assert not numbers_change_facts(*strip_prefix("gpu-01:8:9 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM"))
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "tensor_parallel_size"),
+    [("head-ready", 0, 1), ("worker-ready", 1, None), ("worker-killed", 1, None)],
+)
+def test_engine_facts_of_one_of_two_nodes(name: str, rank: int, tensor_parallel_size: int | None) -> None:
+    facts = facts_of(FIXTURES / "group" / f"{name}.log")
+    assert (facts.vllm_version, facts.world_size, facts.ready, facts.boots) == ("0.32.0", 2, True, 1)
+    assert (facts.local_ranks, facts.rendezvous) == ({rank: 0}, "10.0.0.11:29501")
+    assert facts.tensor_parallel_size == tensor_parallel_size
+
+
+def test_engine_facts_of_a_headless_node_that_started_twice_are_those_of_the_second_start() -> None:
+    lines = (FIXTURES / "group" / "worker-killed.log").read_text().splitlines()
+    again = [line.replace("rank=1 local_rank=0", "rank=3 local_rank=1") for line in lines[:20]]
+    facts = engine_facts([*lines, *again])
+    assert (facts.boots, facts.ready) == (2, False)
+
+
+def test_engine_facts_nccl_sockets_are_those_of_all_nodes_in_the_log() -> None:
+    sockets = facts_of(FIXTURES / "logs" / "036_nccl210-v100-4nodes.log").nccl_sockets
+    assert sockets == ["ib0:10.148.7.175", "ib0:10.148.7.176", "ib0:10.148.0.95", "ib0:10.148.0.96"]
+    two = engine_facts(["a:1:1 [0] NCCL INFO NET/Socket : Using [0]eth0:192.0.2.10<0> [1]eth1:fd00::1<0>"])
+    assert two.nccl_sockets == ["eth0:192.0.2.10", "eth1:fd00::1"]
+
+
+def test_engine_facts_gloo_loopback_is_found_in_a_recorded_log() -> None:
+    assert facts_of(FIXTURES / "logs" / "029_vllm-ray-gloo-loopback.log").gloo_loopback is True
+    assert facts_of(FIXTURES / "group" / "worker-ready.log").gloo_loopback is False

@@ -158,3 +158,44 @@ def test_inner_pid_is_that_of_the_innermost_namespace(proc: Proc, status: str, i
     proc.add(1306, SERVE)
     (proc.root / "1306" / "status").write_text(status)
     assert proc.table().inner_pid(1306) == inner
+
+
+def test_headless_server_is_the_only_one_with_the_option(proc: Proc) -> None:
+    proc.add(10, f"{SERVE} --port 8000")
+    with pytest.raises(ProcessUnavailable, match="no vLLM server runs with --headless on this host"):
+        proc.table().headless_server()
+    proc.add(20, f"{SERVE} --headless --nnodes 2 --node-rank 1")
+    proc.add(21, "VLLM::Worker_PP1_TP0", parent=20)
+    server = proc.table().headless_server()
+    assert (server.pid, server.found_by, server.arguments["node_rank"]) == (20, "--headless", 1)
+    proc.add(30, f"{SERVE} --headless")
+    with pytest.raises(ProcessUnavailable, match="2 vLLM servers run with --headless on this host"):
+        proc.table().headless_server()
+
+
+#: Connections of a headless node of vLLM 0.32 (/proc/PID/net/tcp), of which those of the workers have these inodes.
+CONNECTIONS = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0C00000A:A6F3 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 51 1
+   1: 0C00000A:E0A2 0B00000A:733D 01 00000000:00000000 00:00000000 00000000     0        0 52 1
+   2: 0C00000A:D64C 0B00000A:A2B5 01 00000000:00000000 00:00000000 00000000     0        0 53 1
+   3: 0100007F:D64C 0100007F:A2B5 01 00000000:00000000 00:00000000 00000000     0        0 54 1
+   4: 0C00000A:0016 01010101:A2B5 01 00000000:00000000 00:00000000 00000000     0        0 99 1
+"""
+
+
+def test_connections_are_those_of_the_workers_to_other_hosts(proc: Proc) -> None:
+    proc.add(20, f"{SERVE} --headless", sockets=(99,))
+    proc.add(21, "VLLM::Worker_PP1", parent=20, sockets=(51, 52, 53, 54, 55))
+    (proc.root / "21/net").mkdir()
+    (proc.root / "21/net/tcp").write_text(CONNECTIONS)
+    mapped = "0000000000000000FFFF00000C00000A:1F90 0000000000000000FFFF00000D00000A:1F91"
+    (proc.root / "21/net/tcp6").write_text(f"  sl\n   0: {mapped} 01 0:0 0:0 0 0 0 55 1\n")
+    server = proc.table().headless_server()
+    assert server.connections == {("10.0.0.12", "10.0.0.11"), ("10.0.0.12", "10.0.0.13")}
+
+
+def test_connections_of_another_user_are_unknown(proc: Proc) -> None:
+    proc.add(20, f"{SERVE} --headless")
+    proc.add(21, "VLLM::Worker_PP1", parent=20)
+    assert proc.table().headless_server().connections is None

@@ -18,8 +18,10 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.ras import RasU
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import tp_check
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import ProcessTable
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.tp_check import CheckTarget, NodeReader
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.results import checked_result
 from ansible_collections.multigpu.vllm.tests.support import control_server as servers
 from ansible_collections.multigpu.vllm.tests.support import observations as make
+from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
 
 CAPTURES = servers.CAPTURES
 INSPECT = {
@@ -299,3 +301,13 @@ def test_check_invalid_option_is_a_value_error(node: FakeNode, options: dict[str
 )
 def test_node_reader_is_local_for_own_addresses(host: str, expected: bool) -> None:
     assert NodeReader().is_local(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "local", "remote"), [("head", "10.0.0.11", "10.0.0.12"), ("worker", "10.0.0.12", "10.0.0.11")]
+)
+def test_recorded_node_of_two_connects_over_the_private_network(name: str, local: str, remote: str) -> None:
+    result = checked_result("vllm_tp_check", json.loads((FIXTURES / "group" / f"{name}.json").read_text()))
+    assert result["connections"] == [{"local": local, "remote": remote}]
+    assert (result["pipeline_parallel_size"], result["world_size"], result["vllm_version"]) == (2, 2, "0.32.0")
+    assert result["agreement"]["dissenting"] == []
