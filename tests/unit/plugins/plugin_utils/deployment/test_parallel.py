@@ -59,3 +59,49 @@ def test_choose_parallel_refuses_wasteful_size_with_solutions(shape: ModelShape)
 )  # fmt: skip
 def test_choose_parallel_accepts_size_if_no_larger_one_fits(heads: int, kv: int, count: int, tensor: int) -> None:
     assert choose_parallel(ModelShape(heads, kv), count, tensor=tensor).refused is None
+
+
+@pytest.mark.parametrize(
+    ("gpus", "sizes", "rdma", "expected"),
+    [
+        # By default, tensor parallelism inside the node, and one stage on each node.
+        (8, {}, False, (4, 2)),
+        (8, {"pipeline": 4}, False, (2, 4)),
+        (8, {"tensor": 8, "pipeline": 1}, True, (8, 1)),
+        (0, {}, False, (1, 2)),
+    ],
+)
+def test_choose_parallel_of_two_nodes_splits_the_layers_between_them(
+    gpus: int, sizes: dict[str, int], rdma: bool, expected: tuple[int, int]
+) -> None:
+    chosen = choose_parallel(ModelShape(40, 8, 64), gpus, **sizes, nodes=2, rdma=rdma)
+    assert chosen.refused is None
+    assert (chosen.tensor, chosen.pipeline) == expected
+    assert chosen.gpus_per_node == (chosen.gpus // 2)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "nodes", "text"),
+    [
+        ({"tensor": 8, "pipeline": 1}, 2, "pipeline parallel size 1 is not divisible by 2 nodes; 2 would be. Tensor"),
+        # 2 x 64 all-reduces of 100 to 300 us.
+        ({"tensor": 8, "pipeline": 1}, 2, "2 all-reduces per layer take 100 to 300 us each over TCP, which is "
+         "12.8 to 38.4 ms per token for 64 layers"),
+        ({"tensor": 2, "pipeline": 3}, 2, "pipeline parallel size 3 is not divisible by 2 nodes; 2 or 4 would be"),
+        ({"data": 2}, 2, "one replica, so vllm_data_parallel_size must be 1, got 2"),
+        ({"tensor": 8}, 2, "tensor 8 x pipeline 2 x data 1 needs 16 GPUs, the 2 nodes have 8"),
+        ({"tensor": 1, "pipeline": 66}, 66, "pipeline parallel size 66 is larger than the model's 64 layers"),
+    ],
+)  # fmt: skip
+def test_choose_parallel_of_several_nodes_refuses_what_cannot_be_split(
+    sizes: dict[str, int], nodes: int, text: str
+) -> None:
+    gpus = 8 if nodes == 2 else nodes
+    assert text in (choose_parallel(ModelShape(40, 8, 64), gpus, **sizes, nodes=nodes).refused or "")
+
+
+def test_choose_parallel_of_two_nodes_offers_only_stages() -> None:
+    offer = choose_parallel(ModelShape(14, 2, 24), 8, nodes=2).offer or ""
+    assert offer == (
+        "4 of 8 GPUs stay idle; set vllm_pipeline_parallel_size: 4 for a model that does not fit otherwise"
+    )
