@@ -15,6 +15,9 @@ description:
   - Returns the host pattern for the C(hosts) keyword of a play. Fails if the pattern matches no host of the inventory,
     taking C(--limit) into account. For such a play, Ansible itself exits with status 0, so a pipeline would take an
     empty inventory for a successful validation.
+  - For a playbook that changes servers in batches, keeps the hosts of each C(vllm_group) together, because they are one
+    server. It then returns the names of the hosts instead of the pattern. This needs a play before, which may be empty,
+    because Ansible knows no variables of hosts before its first play.
   - Never fails while Ansible only checks the syntax, or lists hosts, tags or tasks.
 options:
   _terms:
@@ -29,6 +32,12 @@ options:
         tasks. If another playbook imports it, C(--tags) may select other plays.
     type: str
     required: true
+  max_unavailable:
+    description:
+      - Number of servers that change at the same time, a percentage, or a list of both, as for the keyword C(serial).
+        The hosts of a C(vllm_group) count as one server.
+      - If it is set, the lookup returns the number of hosts of each batch, for the keyword C(serial).
+    type: raw
 """
 
 EXAMPLES = r"""
@@ -40,9 +49,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _raw:
-  description: The host pattern.
+  description: The host pattern, the names of the hosts, or the number of hosts of each batch.
   type: list
-  elements: str
+  elements: raw
 """
 
 import typing as t
@@ -54,6 +63,7 @@ from ansible.errors import AnsibleLookupError
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.groups import batch_sizes, members
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import MEASURED_ALONE, RULES
 
 #: Pattern that matches no host on purpose.
@@ -61,6 +71,8 @@ NO_HOSTS: t.Final = "localhost:!localhost"
 #: Command-line options with which Ansible runs no play.
 _NOTHING_RUNS: t.Final = ("syntax", "listhosts", "listtags", "listtasks")
 _SECTIONS: t.Final = (*RULES, *MEASURED_ALONE, "tagged")
+#: Playbooks that change servers in batches.
+IN_BATCHES: t.Final = ("deploy", "fix")
 #: Playbook -> tags that select a task. Playbooks that are not listed have no tags.
 TAGS: t.Final[dict[str, tuple[str, ...]]] = {
     "validate": _SECTIONS,
@@ -73,7 +85,14 @@ TAGS: t.Final[dict[str, tuple[str, ...]]] = {
 def host_error(
     pattern: str, groups: Mapping[str, Sequence[str]], limit: str | None, loader: DataLoader | None
 ) -> str | None:
-    """Return an error message if ``pattern`` matches no host within ``limit``, or None if it matches one.
+    """Return an error message if ``pattern`` matches no host within ``limit``, or None if it matches one."""
+    return select(pattern, groups, limit, loader)[1]
+
+
+def select(
+    pattern: str, groups: Mapping[str, Sequence[str]], limit: str | None, loader: DataLoader | None
+) -> tuple[list[str], str | None]:
+    """Return the hosts that ``pattern`` matches within ``limit``, and an error message if there is none.
 
     :param groups: names of the hosts in each group of the inventory.
     """
@@ -85,12 +104,22 @@ def host_error(
     # An empty pattern would match all hosts.
     if pattern and manager.get_hosts(pattern):
         manager.subset(limit)
-        if manager.get_hosts(pattern):
-            return None
-        return f"--limit {limit} excludes all hosts that match {pattern!r}."
+        if hosts := [host.name for host in manager.get_hosts(pattern)]:
+            return hosts, None
+        return [], f"--limit {limit} excludes all hosts that match {pattern!r}."
     if not groups.get("all"):
-        return "The inventory contains no host. Specify an inventory with -i."
-    return f"No host of the inventory matches {pattern!r}."
+        return [], "The inventory contains no host. Specify an inventory with -i."
+    return [], f"No host of the inventory matches {pattern!r}."
+
+
+def servers(hosts: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """Return the hosts of each server: the members of a group of ``groups`` that are in ``hosts``, or a single host."""
+    group_of = {host: name for name, names in groups.items() for host in names}
+    units: dict[str | tuple[str], list[str]] = {}
+    for host in hosts:
+        # A group and a host may have the same name.
+        units.setdefault((group_of[host],) if host in group_of else host, []).append(host)
+    return list(units.values())
 
 
 def tag_error(playbook: str, selected: Collection[str], skipped: Collection[str]) -> str | None:
@@ -114,16 +143,22 @@ def started_itself(playbook: str) -> bool:
 class LookupModule(LookupBase):
     """Return a host pattern, or fail if a play with this pattern would run nothing."""
 
-    def run(self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[str]:
+    def run(self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[t.Any]:
         self.set_options(var_options=variables, direct=kwargs)
         variables, pattern = variables or {}, ",".join(str(term) for term in self._flatten(terms))
         if pattern == NO_HOSTS or any(context.CLIARGS.get(option) for option in _NOTHING_RUNS):
             return [pattern]
-        problem = host_error(pattern, variables.get("groups") or {}, variables.get("ansible_limit"), self._loader)
+        hosts, problem = select(pattern, variables.get("groups") or {}, variables.get("ansible_limit"), self._loader)
         playbook = self.get_option("playbook")
         if problem is None and started_itself(playbook):
             selected, skipped = (variables.get(f"ansible_{name}_tags") or () for name in ("run", "skip"))
             problem = tag_error(playbook, selected, skipped)
         if problem is not None:
             raise AnsibleLookupError(problem)
-        return [pattern]
+        limits = self.get_option("max_unavailable")
+        groups = members(variables["hostvars"], hosts) if playbook in IN_BATCHES and "hostvars" in variables else {}
+        units = servers(hosts, groups)
+        if limits is not None:
+            limits = limits if isinstance(limits, list) else [limits]
+            return batch_sizes(units, limits) if groups else limits
+        return [host for unit in units for host in unit] if groups else [pattern]

@@ -158,3 +158,32 @@ def test_lookup_returns_a_pattern_that_matches_nothing_on_purpose(monkeypatch: p
     lookup: t.Any = subject.LookupModule()
     lookup.set_options = lambda **_options: None
     assert lookup.run([subject.NO_HOSTS], {"groups": {"all": []}}, playbook="validate") == [subject.NO_HOSTS]
+
+
+def look_up(playbook: str, hostvars: dict[str, t.Any] | None, **options: t.Any) -> list[t.Any]:
+    variables: dict[str, t.Any] = {"groups": GROUPS} | ({} if hostvars is None else {"hostvars": hostvars})
+    lookup: t.Any = subject.LookupModule(DataLoader())
+    lookup.set_options = lambda **_options: None
+    lookup.get_option = {"playbook": playbook, "max_unavailable": None, **options}.get
+    return t.cast("list[t.Any]", lookup.run(["all"], variables))
+
+
+ALONE: t.Final[dict[str, t.Any]] = {"a": {}, "b": {}, "c": {}}
+GROUPED: t.Final = {**ALONE, "a": {"vllm_group": "x"}, "c": {"vllm_group": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("playbook", "hostvars", "hosts", "batches"),
+    [
+        ("deploy", GROUPED, ["a", "c", "b"], [2, 1]),
+        ("deploy", ALONE, ["all"], [1]),
+        # Before the first play, and in a playbook that does not change servers in batches.
+        ("deploy", None, ["all"], [1]),
+        ("validate", GROUPED, ["all"], [1]),
+    ],
+)
+def test_lookup_keeps_the_hosts_of_a_group_together(
+    playbook: str, hostvars: dict[str, t.Any] | None, hosts: list[str], batches: list[int]
+) -> None:
+    assert look_up(playbook, hostvars) == hosts
+    assert look_up(playbook, hostvars, max_unavailable=1) == batches
