@@ -47,6 +47,19 @@ options:
     description: Return as soon as the stage differs from this one. The action plugin sets this option to print the
       progress.
     type: str
+  members:
+    description:
+      - Hosts of a group that serve one model together, the head first. All of them run this task at the same time.
+      - The action plugin waits for the API of the head. It stops waiting on all hosts as soon as the server of one of
+        them has exited.
+    type: list
+    elements: str
+    default: []
+  headless:
+    description: Whether the server has no API, so that only its exit can be noticed. The action plugin sets this option
+      for all O(members) except the first.
+    type: bool
+    default: false
   heartbeat:
     description: Heartbeat file of M(multigpu.vllm.vllm_rollback_watchdog). The deadline in this file is set to a time
       after the end of the wait.
@@ -129,6 +142,8 @@ ARGUMENT_SPEC = {
     "base_url": {"type": "str", "required": True},
     "timeout": {"type": "float", "default": 1800.0},
     "known_stage": {"type": "str"},
+    "members": {"type": "list", "elements": "str", "default": []},
+    "headless": {"type": "bool", "default": False},
     "heartbeat": {"type": "path"},
 }
 
@@ -152,7 +167,8 @@ def main() -> None:
             watchdog.renew(options["heartbeat"], timeout + watchdog.TASK_INTERVAL)
         # The wait must not end much later than its timeout, which may be 0 for a single request.
         api = VllmApi(options["base_url"], timeout=min(5.0, max(1.0, timeout)))
-        watched = wait.ContainerStart(options["container"], lambda: healthy(api), commands)
+        serving = (lambda: False) if options["headless"] else (lambda: healthy(api))
+        watched = wait.ContainerStart(options["container"], serving, commands)
         status = watched.wait(timeout, options["known_stage"])
     except (ValueError, watchdog.WatchdogError) as error:
         module.fail_json(msg=str(error))

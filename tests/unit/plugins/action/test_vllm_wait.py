@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleActionFail
@@ -22,6 +23,7 @@ class Display:
 
 class Task:
     async_val = 0
+    _uuid = "1"
 
     def __init__(self, check_mode: bool = False, **arguments: t.Any) -> None:
         self.check_mode, self.args = check_mode, {"container": "vllm", "base_url": "http://x", **arguments}
@@ -103,3 +105,51 @@ def test_wait_with_an_invalid_timeout_fails(play: t.Any, timeout: object) -> Non
 def test_wait_prints_no_control_characters(play: t.Any) -> None:
     _result, lines, _calls = play(starting("\x1b[2Jloading\u202e", "a\nb"), READY)
     assert lines[0].endswith("  �[2Jloading�, a b")
+
+
+MEMBERS: t.Final = ["head", "worker"]
+EXITED: t.Final = {"state": "dead", "stage": "x", "cause": {"line": "unrecognized arguments"}}
+
+
+@pytest.fixture
+def states(tmp_path: Path) -> t.Callable[..., dict[str, t.Any]]:
+    """Record a state of a host, and return its result in view of the others."""
+    shared = vllm_wait.MemberStates(MEMBERS, "task", str(tmp_path))
+    return lambda host, result, expired=False: shared.join(host, result, expired)
+
+
+def test_wait_of_a_worker_ends_when_the_head_is_ready(states: t.Callable[..., dict[str, t.Any]]) -> None:
+    assert states("worker", starting("x"))["state"] == "starting"
+    assert states("head", {"state": "ready", "stage": "ready"})["state"] == "ready"
+    assert states("worker", starting("x"))["state"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("result", "expired", "reason"),
+    [
+        (EXITED, False, "unrecognized arguments"),
+        ({"unreachable": True, "msg": "Connection refused"}, False, "Connection refused"),
+        ({**starting("x"), "cause": {"line": "not ready"}}, True, "not ready"),
+    ],
+)
+def test_wait_of_the_head_ends_when_a_worker_does_not_start(
+    states: t.Callable[..., dict[str, t.Any]], result: dict[str, t.Any], expired: bool, reason: str
+) -> None:
+    states("worker", result, expired)
+    ended = states("head", starting("x"))
+    assert (ended["state"], ended["cause"]["line"]) == ("dead", f"worker does not start: {reason}")
+
+
+def test_wait_of_a_worker_that_has_exited_keeps_its_cause(states: t.Callable[..., dict[str, t.Any]]) -> None:
+    states("head", {"state": "ready", "stage": "ready"})
+    assert states("worker", EXITED) == EXITED
+
+
+@pytest.mark.parametrize(("host", "headless"), [("gpu-1", False), ("other", True)])
+def test_wait_asks_only_the_head_for_its_api(
+    play: t.Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: str, headless: bool
+) -> None:
+    monkeypatch.setattr(vllm_wait.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    members = ["gpu-1", "other"] if host == "gpu-1" else ["other", "gpu-1"]
+    _result, _lines, calls = play({"state": "dead", "stage": "x", "detail": None}, members=members)
+    assert calls[0]["headless"] is headless

@@ -96,3 +96,13 @@ def test_wait_for_a_missing_container_fails_with_its_name(
 
 def test_server_without_a_listener_is_not_healthy() -> None:
     assert vllm_wait.healthy(vllm_wait.VllmApi("http://127.0.0.1:1", timeout=1)) is False
+
+
+def test_wait_for_a_headless_server_reads_only_the_container(
+    docker: dict[str, t.Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Another server may answer at the same address.
+    docker["healthy"] = True
+    assert play(capsys, headless=True)[1]["state"] == "starting"
+    docker["state"] = {"Running": False, "ExitCode": 1}
+    assert play(capsys, headless=True)[1]["state"] == "dead"
