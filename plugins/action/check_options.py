@@ -54,7 +54,7 @@ def provision_errors(options: Options) -> list[str]:
         errors.append("provision_root_password_storage vault requires provision_vault_password.")
     if {"fleet", "label_prefix"} <= set(options):
         try:
-            fleet.expand(options["fleet"], options["label_prefix"], options.get("image"))
+            fleet.expand(options["fleet"], options["label_prefix"], options.get("image"), options.get("group_subnet"))
         except InvalidInput as error:
             errors.append(str(error))
     return errors

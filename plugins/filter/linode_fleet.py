@@ -20,6 +20,7 @@ def linode_fleet_plan(
     image: str | None = None,
     listing: Mapping[str, t.Any] | None = None,
     max_hourly_price: float | None = None,
+    subnet: str | None = None,
 ) -> dict[str, t.Any]:
     """Return the plan for a fleet of Linodes, whose nodes are described in ``groups``.
 
@@ -30,7 +31,7 @@ def linode_fleet_plan(
     """
     limit = None if max_hourly_price is None else float(max_hourly_price)
     try:
-        nodes = fleet.expand(groups, prefix, image)
+        nodes = fleet.expand(groups, prefix, image, subnet)
         if listing is None:
             # Without a listing, the prices are unknown, so price limits cannot be checked.
             nodes = [{**node, "max_hourly_price": None} for node in nodes]

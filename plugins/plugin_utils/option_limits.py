@@ -17,6 +17,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.credentials import check_key
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.firewall import network
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.group import check_subnet
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import (
     FIREWALL_LABEL_LENGTH,
     check_label,
@@ -238,6 +239,7 @@ CHECKS: t.Final[dict[str | None, Callable[[t.Any], object]]] = {
     "file": _check_file,
     "label_prefix": lambda prefix: check_label(f"{prefix}-fw", FIREWALL_LABEL_LENGTH),
     "network": network,
+    "private_network": check_subnet,
     "settings": _check_settings,
     "ssh_key": check_key,
     "url": normalise_base_url,

@@ -66,15 +66,19 @@ def output_of(done):
 
 
 def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
-    """Check mode, a node that does not boot, resume with one more node, a run without changes, and teardown."""
+    """Check mode, nodes that do not boot, resume with one more node, a run without changes, and teardown."""
     secret = {"provision_root_password_storage": "vault", "provision_vault_password": VAULT_PASSWORD}
     options = variables(cloud, **secret)
+    server = {"name": "big", "count": 2, "plan": PLAN, "regions": ["us-sea"], "one_server": True}
+    chat, options["provision_fleet"] = options["provision_fleet"], [server]
 
     # Check mode reports the changes and the cost, and writes nothing.
     checked = output_of(run_playbooks(cloud, ["provision"], options, "--check", "--diff"))
     assert cloud.account.writes() == []
     assert "+    type: g2-gpu-rtx4000a4-m" in checked
-    assert "After: 1 node, 4 GPUs, 3.57 USD per hour, 2606.10 USD per month" in checked
+    assert "After: 2 nodes, 8 GPUs, 7.14 USD per hour, 5212.20 USD per month" in checked
+    assert "One server: the 2 nodes of test-big, connected by the VPC test-big in us-sea." in checked
+    assert "+    subnet: 10.0.0.0/24" in checked
 
     # A node that does not boot is reported with its cost and the next steps.
     cache = cloud.folder / "facts"
@@ -84,30 +88,44 @@ def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
         "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(cache),
     }
     cloud.account.boot_seconds = None
+    # The responses to the creation and the deletion of the private network are lost.
+    for request in ("POST /vpcs$", "DELETE /vpcs/"):
+        cloud.add_faults(Fault(request, after=True, drop=True))
     # ssh-keygen of an earlier run was killed after it created the file.
     (cloud.folder / "state").mkdir(exist_ok=True)
-    (cloud.folder / "state" / "test-chat-1.host_key").touch(0o600)
+    (cloud.folder / "state" / "test-big-1.host_key").touch(0o600)
     with recorded_command_lines() as commands:
         failed = run_playbooks(cloud, ["provision"], {**options, "provision_wait_timeout": 5}, "-vvv", **verbose)
         assert failed.returncode != 0
         assert "exists and costs 3.57 USD per hour" in failed.stdout
         assert "To resume: run the same playbook again" in failed.stdout
         assert "-e provision_teardown_confirm=test" in failed.stdout
-        assert cloud.account.labels() == ["test-chat-1"]
+        assert cloud.account.labels() == ["test-big-1", "test-big-2"]
 
-        # The next run resumes it and creates one more.
+        # The next run resumes them and creates one more.
         cloud.account.boot_seconds = 0.0
-        options["provision_fleet"][0]["count"] = 2
+        options["provision_fleet"] += chat
         resumed = output_of(run_playbooks(cloud, ["provision"], options, "-vvv", **verbose))
-    assert cloud.account.labels() == ["test-chat-1", "test-chat-2"]
-    assert_few_requests(cloud, nodes=2, creations=1)
+    assert cloud.account.labels() == ["test-big-1", "test-big-2", "test-chat-1"]
+    assert_few_requests(cloud, nodes=3, creations=1)
+    (vpc,) = cloud.account.vpcs.values()
+    assert (vpc["label"], vpc["region"], vpc["description"]) == ("test-big", "us-sea", "multigpu-test")
+    addresses = {"test-big-1": "10.0.0.2", "test-big-2": "10.0.0.3"}
     for item in cloud.account.instances.values():
         creation = (cloud.folder / "state" / f"{item['label']}.creation").read_text().strip()
-        assert set(item["tags"]) == {"multigpu-test", f"multigpu-created-{creation}"}
+        is_member = item["label"] in addresses
+        group = ["vllm_group:test-big"] if is_member else []
+        assert set(item["tags"]) == {"multigpu-test", f"multigpu-created-{creation}", *group}
+        subnet = {vpc["subnets"][0]["id"]: addresses[item["label"]]} if is_member else {}
+        assert item["_subnets"] == subnet
+    assert set(re.findall(r"vllm_private_address\W+([0-9.]+)", resumed)) == set(addresses.values())
     (firewall,) = cloud.account.firewalls.values()
-    assert [rule["ports"] for rule in firewall["rules"]["inbound"]] == ["22"]
+    rules = {rule["label"]: (rule["protocol"], rule.get("ports")) for rule in firewall["rules"]["inbound"]}
+    everything = {"members-tcp": ("TCP", "1-65535"), "members-udp": ("UDP", "1-65535"), "members-icmp": ("ICMP", None)}
+    assert rules == {"ssh": ("TCP", "22"), **everything}
+    assert firewall["rules"]["inbound"][1]["addresses"] == {"ipv4": ["10.0.0.0/24"]}
     assert firewall["_devices"] == set(cloud.account.instances)
-    assert "Fleet test: 2 nodes, 8 GPUs" in resumed
+    assert "Fleet test: 3 nodes, 12 GPUs" in resumed
     assert_secrets_are_stored(cloud)
     assert_secrets_are_hidden(cloud, [failed.stdout, resumed, *commands, *read_files(cache)])
 
@@ -118,12 +136,13 @@ def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
     nowhere = {"LINODE_API_TOKEN": "", "LINODE_API_URL": "http://127.0.0.1:9/v4"}
     ended = output_of(run_playbooks(cloud, ["provision", "teardown"], {**options, **api}, **nowhere))
     provisioned, deleted = ended.split("PLAY [Delete the fleet]")
-    assert re.findall(r"changed=(\d+)", provisioned) == ["0"] * 3
+    assert re.findall(r"changed=(\d+)", provisioned) == ["0"] * 4
     assert re.search(r"localhost +: ok=\d+ changed=[1-9]", deleted)
-    assert "Fleet test is deleted: it cost 7.14 USD per hour, now 0.00 USD." in deleted
+    assert "Fleet test is deleted: it cost 10.71 USD per hour, now 0.00 USD." in deleted
     assert {method for method, _path in cloud.account.writes()} == {"DELETE"}
     assert list(cloud.account.instances) == [foreign["id"]]
-    assert cloud.account.firewalls == {}
+    assert cloud.account.firewalls == cloud.account.vpcs == {}
+    assert cloud.plan.struck == 2
     assert read_files(cloud.folder / "state") == []
 
 

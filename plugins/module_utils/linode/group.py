@@ -8,16 +8,44 @@ A VPC has no tags. Its description contains the tag of its owner.
 
 from __future__ import annotations
 
+import ipaddress
 import typing as t
 from collections.abc import Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.api import LinodeApi
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import Drift, check_owner, is_owned
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.firewall import network
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
+    Drift,
+    InvalidInput,
+    check_owner,
+    is_owned,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.idempotent_create import create_once
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.instance import PRIVATE_NETWORK
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import check_group_label, check_tags
 
 Json = dict[str, t.Any]
+
+#: Networks of RFC 1918, and the longest prefix of a subnet. Source: Linode's API documentation.
+_PRIVATE: t.Final = [ipaddress.IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
+_LONGEST_PREFIX: t.Final = 29
+
+
+def check_subnet(text: str) -> ipaddress.IPv4Network:
+    """Validate the network of a VPC subnet and return it.
+
+    :raises InvalidInput: if the API would refuse it.
+    """
+    try:
+        subnet = ipaddress.IPv4Network(text)
+        is_valid = subnet.prefixlen <= _LONGEST_PREFIX and any(map(subnet.subnet_of, _PRIVATE))
+    except ValueError:
+        is_valid = False
+    if not is_valid or subnet.overlaps(PRIVATE_NETWORK):
+        raise InvalidInput(
+            f"subnet must be a private IPv4 network of 8 or more addresses outside of {PRIVATE_NETWORK}, such as "
+            f"10.0.0.0/24, got {text!r}."
+        )
+    return subnet
 
 
 def present(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> Json:
@@ -31,7 +59,7 @@ def present(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> J
     """
     label, region = check_group_label(options["label"]), options["region"]
     (owner,) = check_tags([options["owner_tag"]])
-    after = {"label": label, "region": region, "subnet": network(options["subnet"])}
+    after = {"label": label, "region": region, "subnet": str(check_subnet(options["subnet"]))}
 
     def find() -> Json | None:
         return next((vpc for vpc in _vpcs(api) if vpc["label"] == label), None)

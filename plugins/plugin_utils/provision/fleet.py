@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import math
 import typing as t
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.listing import cost
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.group import check_subnet
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.listing import GROUP_TAG, cost
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import (
     UnknownInstanceType,
     gpu_count,
     is_known_family,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import check_label, check_tags
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import (
+    check_group_label,
+    check_label,
+    check_tags,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.option_limits import InvalidRoleOption, check_value
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import role_options
@@ -24,11 +30,14 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import role_
 Json = dict[str, t.Any]
 
 
-def expand(groups: Sequence[Mapping[str, t.Any]], prefix: str, image: str | None = None) -> list[Json]:
+def expand(
+    groups: Sequence[Mapping[str, t.Any]], prefix: str, image: str | None = None, subnet: str | None = None
+) -> list[Json]:
     """Return the nodes of a fleet, each with the options that are needed to create it.
 
     A node has ``label`` (PREFIX-GROUP-NUMBER), ``group``, ``type``, ``regions``, ``image`` (the group's, otherwise
-    ``image``), ``expected_gpus`` and ``max_hourly_price``.
+    ``image``), ``expected_gpus`` and ``max_hourly_price``. If the nodes of its group are one server, it also has
+    ``vllm_group`` (PREFIX-GROUP), ``private_address`` in ``subnet`` and ``tags``, otherwise these are empty.
 
     :raises InvalidInput: for an invalid group.
     """
@@ -41,6 +50,7 @@ def expand(groups: Sequence[Mapping[str, t.Any]], prefix: str, image: str | None
     for group in valid:
         _check_group(group, names)
         names.add(group["name"])
+        server = _one_server(group, prefix, subnet) if group["one_server"] else {}
         for number in range(1, group["count"] + 1):
             nodes.append(
                 {
@@ -50,6 +60,9 @@ def expand(groups: Sequence[Mapping[str, t.Any]], prefix: str, image: str | None
                     "regions": group["regions"],
                     "image": group["image"] or image,
                     **{key: group[key] for key in ("expected_gpus", "max_hourly_price")},
+                    "vllm_group": server.get("label", ""),
+                    "private_address": str(server["hosts"][number - 1]) if server else "",
+                    "tags": server.get("tags", []),
                 }
             )
     if not nodes:
@@ -72,6 +85,28 @@ def _check_group(group: Mapping[str, t.Any], names: set[str]) -> None:
         raise InvalidInput(f"Group {name!r} expects {expected} GPUs, but {group['plan']} has {gpus}.")
 
 
+def _one_server(group: Mapping[str, t.Any], prefix: str, subnet: str | None) -> Json:
+    """Return the label, the tags and the addresses of the nodes in ``group``, which are one server."""
+    name, count = group["name"], group["count"]
+    if count == 1:
+        raise InvalidInput(f"Group {name!r} has one_server, so count must be at least 2, got 1.")
+    if len(group["regions"]) != 1:
+        raise InvalidInput(
+            f"Group {name!r} has one_server, so regions must have exactly one item, got {', '.join(group['regions'])}."
+        )
+    label = check_group_label(f"{prefix}-{name}")
+    # Linode reserves the first two and the last two addresses of a subnet.
+    network = check_subnet(subnet or role_options("provision")["provision_group_subnet"]["default"])
+    usable = network.num_addresses - 4
+    if count > usable:
+        raise InvalidInput(f"Group {name!r} has {count} nodes, but {network} has {usable} usable addresses.")
+    return {
+        "label": label,
+        "tags": list(check_tags([f"{GROUP_TAG}{label}"])),
+        "hosts": [network[number + 2] for number in range(count)],
+    }
+
+
 def fleet_tag(prefix: str) -> str:
     """Return the tag of the Linodes and firewalls in the fleet. Teardown deletes only resources with this tag."""
     return check_tags([f"multigpu-{prefix}"])[0]
@@ -83,8 +118,9 @@ def plan_fleet(
     """Compare the requested ``nodes`` (see :func:`expand`) with the existing Linodes, and plan which nodes to create.
 
     ``listing`` is the result of ``linode_instance_info`` for the label prefix; ``max_hourly_price`` limits the cost of
-    the whole fleet in USD per hour. Returns ``nodes`` (with ``exists``), ``create`` and ``extra`` (labels), ``before``
-    and ``after`` (see ``listing.cost``), and ``lines``, a summary as text.
+    the whole fleet in USD per hour. Returns ``nodes`` (with ``exists``), ``create`` and ``extra`` (labels), ``groups``
+    (label and region of each group of nodes that are one server), ``before`` and ``after`` (see ``listing.cost``), and
+    ``lines``, a summary as text.
 
     :raises InvalidInput: if a price is unknown or above a limit, or if a label is used outside the fleet.
     """
@@ -98,8 +134,10 @@ def plan_fleet(
             f"{', '.join(foreign)}: these Linodes exist without the tag {tag}, so they do not belong to this fleet. "
             "Choose another provision_label_prefix, or add the tag to those Linodes."
         )
-    create = [node for node in nodes if not node["exists"]]
     current = [existing[label] for label in sorted(members)]
+    _check_groups(nodes, {instance["label"]: instance["tags"] for instance in current})
+    create = [node for node in nodes if not node["exists"]]
+    servers = Counter((node["vllm_group"], node["regions"][0]) for node in nodes if node["vllm_group"])
     before, after = cost(current), cost([*current, *(_price(node, listing["plans"]) for node in create)])
     _check_fleet_price(max_hourly_price, after, create)
     extra = sorted(members - {node["label"] for node in nodes})
@@ -107,15 +145,30 @@ def plan_fleet(
         "nodes": nodes,
         "create": [node["label"] for node in create],
         "extra": extra,
+        "groups": [{"label": label, "region": region} for label, region in servers],
         "before": before,
         "after": after,
         "lines": [
             f"Before: {cost_text(before)}.",
             f"To create: {len(create)} of {len(nodes)} nodes.",
             f"After: {cost_text(after)}.",
+            *(
+                f"One server: the {count} nodes of {label}, connected by the VPC {label} in {region}."
+                for (label, region), count in servers.items()
+            ),
             *([f"Not in provision_fleet, but existing and billed: {', '.join(extra)}."] if extra else []),
         ],
     }
+
+
+def _check_groups(nodes: Sequence[Json], tags: Mapping[str, Sequence[str]]) -> None:
+    """Refuse existing nodes that were not created as members of their group. ``tags`` has the tags of all Linodes."""
+    outside = [node["label"] for node in nodes if node["exists"] and not set(node["tags"]) <= set(tags[node["label"]])]
+    if outside:
+        raise InvalidInput(
+            f"{', '.join(outside)}: these Linodes exist outside of the private network of their group. A Linode joins "
+            "the network only when it is created: delete them first, or use another name for the group."
+        )
 
 
 def _price(node: Json, plans: Mapping[str, t.Any]) -> Json:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.option_limits import check_values
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.provision.fleet import expand
 from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
 ROOT = Path(__file__).parents[4]
@@ -36,6 +38,19 @@ def test_readme_example_uses_known_options() -> None:
     fleet = yaml.safe_load(example)
     assert set(fleet) <= set(SPEC)
     assert set(fleet["provision_fleet"][0]) <= set(SPEC["provision_fleet"]["options"])
+
+
+def test_example_of_a_server_on_several_nodes_is_a_valid_fleet() -> None:
+    text = (ROOT / "docs/fleets.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    settings = yaml.safe_load(example)
+    assert settings.pop("vllm_model")
+    assert check_values("provision", settings)[1] == []
+    nodes = expand(settings["provision_fleet"], settings["provision_label_prefix"])
+    assert [(node["vllm_group"], node["private_address"]) for node in nodes] == [
+        ("vllm-big", "10.0.0.2"),
+        ("vllm-big", "10.0.0.3"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["create", "find", "main", "summary", "teardown"])

@@ -60,7 +60,16 @@ def test_present_never_changes_an_existing_vpc(world, changes, expected):
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
-    [({"label": "vllm_big"}, "must not have '_'"), ({"label": "x--y"}, "not have two"), ({"subnet": "x"}, "network")],
+    [
+        ({"label": "vllm_big"}, "must not have '_'"),
+        ({"label": "x--y"}, "not have two"),
+        ({"subnet": "x"}, "must be a private IPv4 network"),
+        ({"subnet": "10.0.0.1/24"}, "got '10.0.0.1/24'"),
+        ({"subnet": "10.0.0.0/30"}, "8 or more addresses"),
+        ({"subnet": "203.0.113.0/24"}, "must be a private"),
+        ({"subnet": "192.168.0.0/16"}, "outside of 192.168.128.0/17"),
+        ({"subnet": "fd00::/64"}, "must be a private IPv4"),
+    ],
 )
 def test_present_invalid_option_sends_no_request(world, changes, expected):
     with pytest.raises(InvalidInput, match=expected):

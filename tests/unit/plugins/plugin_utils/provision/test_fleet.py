@@ -101,6 +101,50 @@ def test_expand_refuses_invalid_group(changes, expected):
     assert expected in str(caught.value)
 
 
+SERVER = {"name": "big", "count": 2, "plan": PLAN, "regions": ["us-ord"], "one_server": True}
+
+
+def test_expand_one_server_gives_each_node_group_address_and_tag():
+    nodes = subject.expand([{**SERVER, "count": 11}, {**GROUP, "count": 1}], "vllm", subnet="10.1.0.0/28")
+
+    assert {node["vllm_group"] for node in nodes[:11]} == {"vllm-big"}
+    assert [node["private_address"] for node in nodes] == [*(f"10.1.0.{last}" for last in range(2, 13)), ""]
+    assert nodes[0]["tags"] == ["vllm_group:vllm-big"]
+    assert (nodes[-1]["vllm_group"], nodes[-1]["tags"]) == ("", [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"count": 1}, "count must be at least 2, got 1"),
+        ({"regions": ["us-ord", "us-sea"]}, "regions must have exactly one item, got us-ord, us-sea"),
+        ({"name": "a_b"}, "label 'vllm-a_b' is invalid: the label of a VPC must not have '_'"),
+        ({"name": "b" * 40}, "tag 'vllm_group:vllm-bbb"),
+        ({"count": 13}, "has 13 nodes, but 10.1.0.0/28 has 12 usable addresses"),
+        ({"one_server": "maybe"}, "one_server must be true or false"),
+    ],
+)
+def test_expand_refuses_invalid_server(changes, expected):
+    with pytest.raises(InvalidInput) as caught:
+        subject.expand([{**SERVER, **changes}], "vllm", subnet="10.1.0.0/28")
+    assert expected in str(caught.value)
+
+
+def test_plan_fleet_lists_the_groups_that_are_one_server():
+    planned = plan([SERVER, GROUP], listing())
+
+    assert planned["groups"] == [{"label": "vllm-big", "region": "us-ord"}]
+    assert "One server: the 2 nodes of vllm-big, connected by the VPC vllm-big in us-ord." in planned["lines"]
+
+
+def test_plan_fleet_refuses_linodes_outside_of_the_network_of_their_group():
+    member = linode("vllm-big-1", tags=["multigpu-vllm", "vllm_group:vllm-big"])
+
+    assert plan([SERVER], listing(member))["create"] == ["vllm-big-2"]
+    with pytest.raises(InvalidInput, match="vllm-big-2: these Linodes exist outside of the private network"):
+        plan([SERVER], listing(member, linode("vllm-big-2")))
+
+
 def test_expand_leaves_the_gpu_count_of_an_unknown_family_to_the_api():
     (node,) = subject.expand([{**GROUP, "plan": "g4-gpu-l40-2", "expected_gpus": 4, "count": 1}], "vllm")
     assert node["expected_gpus"] == 4
