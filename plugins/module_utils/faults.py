@@ -490,6 +490,16 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
         order=STALL,
         harmful=True,
     ),
+    "engine_stalled": Fault(
+        "Engine stalled",
+        "The API accepts requests, and the engine completes none: a rank is dead, stopped or waits for another one. "
+        "/health does not show this.",
+        "Restart the server on all of its nodes (deploy --tags restart). vllm_liveness_restart: true installs a "
+        "service that does this. The server's log, the kernel log and other findings show which rank stopped first.",
+        check="tensor_parallel.liveness",
+        order=STALL,
+        harmful=True,
+    ),
     "startup_hang": Fault(
         "Start-up hangs",
         "The log stops in the middle of the start-up, without an error.",

@@ -66,6 +66,7 @@ CHECKS: t.Final[dict[str, Check]] = {
     "hardware.xid": Check("Xid errors", "Is the kernel log free of NVIDIA Xid errors?"),
     "tensor_parallel.size": Check("TP size", "Does vLLM use all GPUs on the node?"),
     "tensor_parallel.ranks": Check("TP ranks", "Are all ranks running, each on a separate GPU?"),
+    "tensor_parallel.liveness": Check("Liveness", "Do the ranks work together, or does only the API respond?"),
     "tensor_parallel.model_fit": Check(
         "Model fit", "Is the number of attention heads divisible by the tensor-parallel size?"
     ),

@@ -420,10 +420,25 @@ server:
     base_url: http://127.0.0.1:8000
     answers: true
     failure: null
+liveness:
+  description: State of the engine after a request for one token. Null if none was requested.
+  type: dict
+  returned: success
+  contains:
+    state:
+      description: V(alive), V(idle-alive), V(stalled), V(dead) or V(not_tested).
+      type: str
+      returned: always
+      sample: stalled
+    reason:
+      description: Reason for the state.
+      type: str
+      returned: always
+      sample: no step was completed and one token not generated for 60 s
 findings:
   description: >-
-    Findings for the checks V(tensor_parallel.size), V(tensor_parallel.ranks) and V(tensor_parallel.model_fit), each
-    with status, summary, expected and measured value, evidence, cause and remedy.
+    Findings for the checks V(tensor_parallel.size), V(tensor_parallel.ranks), V(tensor_parallel.model_fit) and
+    V(tensor_parallel.liveness), each with status, summary, expected and measured value, evidence, cause and remedy.
   type: list
   elements: dict
   returned: success

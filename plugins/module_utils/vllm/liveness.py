@@ -187,18 +187,25 @@ def _with_health(memory: LivenessMemory, sample: LivenessSample) -> LivenessMemo
 def _engine(memory: LivenessMemory, sample: LivenessSample, limits: LivenessLimits) -> Liveness:
     """Return the state of a server that is ready and whose API responds."""
     canary, worked = sample.canary, memory.worked
+    pending = ""
     if canary is not None and canary.status is None:
         waited = sample.time - max(canary.sent, worked or 0.0)
-        if waited >= (limits.stall if sample.progress[:1] > (0.0,) else limits.first_step):
+        limit = limits.stall if sample.progress[:1] > (0.0,) else limits.first_step
+        pending = f"; one token was not generated for {waited:.0f} s, and the limit is {limit:.0f} s"
+        if waited >= limit:
             if sample.progress:
                 return Liveness(STALLED, f"no step was completed and one token not generated for {waited:.0f} s")
             return Liveness(NOT_TESTED, f"one token takes {waited:.0f} s, and the server reports no {PROGRESS[0]}")
+    last = (
+        "no completed step has been seen yet"
+        if worked is None
+        else f"the last step ended {sample.time - worked:.0f} s ago"
+    )
     if worked is not None and sample.time - worked < limits.stall:
-        reason = f"the last step was completed {sample.time - worked:.0f} s ago"
-        return Liveness(ALIVE if sample.running else IDLE_ALIVE, reason)
+        return Liveness(ALIVE if sample.running else IDLE_ALIVE, last + pending)
     if canary is not None and canary.status not in (None, 200):
         return Liveness(NOT_TESTED, f"a request for one token failed: HTTP status {canary.status or 'unknown'}")
-    return Liveness(NOT_TESTED, "no completed step has been seen yet")
+    return Liveness(NOT_TESTED, last + pending)
 
 
 def progress_of(metrics: MetricSet | None) -> tuple[float, ...]:

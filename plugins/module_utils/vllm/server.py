@@ -6,12 +6,22 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import typing as t
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import TIMED_OUT, UNANSWERED, VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.liveness import (
+    Canary,
+    Liveness,
+    LivenessLimits,
+    LivenessMemory,
+    LivenessSample,
+    decide,
+    progress_of,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.metrics import MetricSet
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.other_engines import not_vllm, other_engine
 
@@ -41,7 +51,7 @@ class ServerFacts:
     ``CONFIGURATION``; it is empty if the server does not offer them. ``missing`` holds the reason why another fact
     (``version``, ``models``, ``metrics`` or ``fingerprint``) is absent. ``failure`` is set if the server did not
     respond at all because it is down, unreachable or hanging. ``hangs`` is set if the server accepted a request but
-    did not respond in time.
+    did not respond in time. ``liveness`` is the state of the engine, if a completion was requested.
     """
 
     base_url: str
@@ -54,6 +64,7 @@ class ServerFacts:
     missing: dict[str, str] = field(default_factory=dict)
     failure: RequestFailed | None = None
     hangs: bool = False
+    liveness: Liveness | None = None
 
     @property
     def model(self) -> dict[str, t.Any]:
@@ -61,11 +72,13 @@ class ServerFacts:
         return self.models[0] if self.models else {}
 
 
-def read_server(api: VllmApi, request_completion: bool = True) -> ServerFacts:
+def read_server(
+    api: VllmApi, request_completion: bool = True, clock: Callable[[], float] = time.monotonic
+) -> ServerFacts:
     """Read all facts about a vLLM server. If the server does not respond to a request, no further request is sent.
 
     :param api: client for the server.
-    :param request_completion: whether to generate one token to obtain the system fingerprint.
+    :param request_completion: whether to generate one token to obtain the system fingerprint and the liveness.
     """
     facts: dict[str, t.Any] = {}
     missing: dict[str, str] = {}
@@ -89,7 +102,15 @@ def read_server(api: VllmApi, request_completion: bool = True) -> ServerFacts:
             raise RequestFailed("model_not_found", "the server lists no model")
         if api.is_sleeping():
             raise RequestFailed("sleeping")
-        value = api.completion(model, "1", max_tokens=1, temperature=0).get("system_fingerprint")
+        sample, started = LivenessSample(0.0, progress=progress_of(facts.get("metrics")), canary=Canary(0.0)), clock()
+        try:
+            value = api.completion(model, "1", max_tokens=1, temperature=0).get("system_fingerprint")
+        except RequestFailed as failure:
+            if failure.reason in TIMED_OUT:
+                facts["liveness"] = _liveness(sample, _later(api, replace(sample, time=clock() - started)))
+            raise
+        elapsed = clock() - started
+        facts["liveness"] = _liveness(sample, replace(sample, time=elapsed, canary=Canary(0.0, 200, elapsed)))
         if not isinstance(value, str):
             missing["fingerprint"] = "the server sends no system_fingerprint"
         return value if isinstance(value, str) else None
@@ -119,6 +140,19 @@ def read_server(api: VllmApi, request_completion: bool = True) -> ServerFacts:
             facts["configuration"] = _configuration(api.server_info())
     hangs = unanswered is not None and unanswered.reason in TIMED_OUT
     return ServerFacts(api.base_url, missing=missing, failure=None if facts else unanswered, hangs=hangs, **facts)
+
+
+def _later(api: VllmApi, sample: LivenessSample) -> LivenessSample:
+    """Return ``sample`` with the progress and the health that the server reports now."""
+    try:
+        return replace(sample, progress=progress_of(api.metrics()), health=200 if api.health() else 503)
+    except RequestFailed:
+        return replace(sample, progress=(), health=None)
+
+
+def _liveness(before: LivenessSample, after: LivenessSample) -> Liveness:
+    limits = LivenessLimits(down=0.0)
+    return decide(decide(LivenessMemory(), before, limits)[0], after, limits)[1]
 
 
 def _configuration(sections: dict[str, t.Any]) -> dict[str, t.Any]:

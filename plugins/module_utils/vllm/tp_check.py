@@ -19,14 +19,20 @@ from urllib.parse import urlsplit
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.container_engine import ContainerUnavailable
-from ansible_collections.multigpu.vllm.plugins.module_utils.finding import as_dicts
+from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
+from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, as_dicts, failed, not_tested, passed
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import GpuUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import open_reader
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs import engine_facts, sources
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.log_filter import LogFilter, gnu_grep
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl import ras
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import model_fit, parallel_findings, parallel_signals
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import (
+    liveness,
+    model_fit,
+    parallel_findings,
+    parallel_signals,
+)
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.container import ContainerFacts, read_container
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.engine_args import mask_environment
@@ -50,6 +56,8 @@ ARGUMENT_SPEC: t.Final[dict[str, dict[str, t.Any]]] = {
     "expected_gpu_count": {"type": "int"},
 }
 REQUIRED_ONE_OF: t.Final = [("base_url", "container", "log_path")]
+#: Source of the limit of ``tensor_parallel.liveness``.
+_LIMIT: t.Final = "the longest step of a healthy engine; vLLM itself warns of a hang after 60 s"
 NOT_SET: t.Final = "{} is not set"
 
 T = t.TypeVar("T")
@@ -199,8 +207,25 @@ def describe(observed: Observations) -> dict[str, t.Any]:
             "answers": None if server is None else server.failure is None,
             "failure": server.failure.reason if server is not None and server.failure is not None else None,
         },
-        "findings": as_dicts(parallel_findings.review(observed, agreement)),
+        "liveness": asdict(server.liveness) if server is not None and server.liveness is not None else None,
+        "findings": as_dicts([*parallel_findings.review(observed, agreement), _liveness(observed)]),
     }
+
+
+def _liveness(observed: Observations) -> Finding:
+    """Run the ``tensor_parallel.liveness`` check with the request for one token."""
+    check, server = FAULTS["engine_stalled"].check, observed.server.value
+    if server is None or server.liveness is None:
+        reason = server.missing.get("fingerprint") if server is not None else observed.server.reason
+        return not_tested(check, f"No token was requested: {reason}")
+    result = server.liveness
+    if result.needs_restart:
+        fault = FAULTS["engine_stalled"]
+        summary = f"The engine is {result.state}: {result.reason}"
+        return failed(check, summary, measured=result.state, cause=fault.cause, remedy=fault.remedy, source=_LIMIT)
+    if result.state == liveness.NOT_TESTED:
+        return not_tested(check, result.reason[0].upper() + result.reason[1:])
+    return passed(check, f"The engine works: {result.reason}", measured=result.state, source=_LIMIT)
 
 
 def _is_bindable(family: int, address: str) -> bool:

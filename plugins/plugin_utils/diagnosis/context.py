@@ -19,6 +19,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.roofline import Roofline, uncertainty
 
 THROUGHPUT: t.Final = "performance.throughput"
+LIVENESS: t.Final = "tensor_parallel.liveness"
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,13 @@ class DiagnosisContext:
     def down(self) -> bool:
         """Whether the server sends no responses, or too few to measure its speed."""
         throughput = self.worst_finding(THROUGHPUT)
-        return throughput is not None and throughput.status is Status.FAIL and throughput.unit in (None, "requests")
+        failed = throughput is not None and throughput.status is Status.FAIL and throughput.unit in (None, "requests")
+        return failed or self.any_fails(LIVENESS)
 
     @property
     def outage_checks(self) -> tuple[str, ...]:
         """The checks that fail because the server does not respond; empty if the server responds."""
-        return (THROUGHPUT, *self.wrong("tensor_parallel.ranks")) if self.down else ()
+        return self.wrong(THROUGHPUT, LIVENESS, "tensor_parallel.ranks") if self.down else ()
 
     @property
     def computes_nan(self) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.context import (
+    LIVENESS,
+    THROUGHPUT,
     DiagnosisContext,
     conclude_from_log,
     listed,
@@ -211,15 +213,17 @@ def crashed(context: DiagnosisContext) -> Diagnosis | None:
 
 def down(context: DiagnosisContext) -> Diagnosis | None:
     """Diagnose an unresponsive server if no other rule explains why it does not respond."""
-    throughput = context.worst_finding("performance.throughput")
-    if not context.down or throughput is None or "performance.throughput" in context.explained:
+    unexplained = context.unexplained(*context.outage_checks)
+    finding = next(iter(context.worst_findings(LIVENESS, THROUGHPUT)), None)
+    if not context.down or finding is None or finding.check not in unexplained:
         return None
-    stopped = bool(context.node.engine.get("ready")) and throughput.measured == "connection_refused"
+    stopped = bool(context.node.engine.get("ready")) and finding.measured == "connection_refused"
+    stalled = finding.check == LIVENESS
     return conclude(
         "server.down",
-        "stopped" if stopped else None,
-        confidence="medium" if stopped else "low",
-        evidence=(throughput.summary,),
-        findings=context.unexplained(*context.outage_checks),
-        finding=throughput,
+        "stalled" if stalled else "stopped" if stopped else None,
+        confidence="medium" if stalled or stopped else "low",
+        evidence=(finding.summary,),
+        findings=unexplained,
+        finding=finding,
     )

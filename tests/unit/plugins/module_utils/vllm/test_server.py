@@ -3,11 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import itertools
 import json
 import typing as t
+from unittest import mock
 
 import pytest
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import liveness, metrics
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.api import VllmApi
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.server import CHECK_MODE, ServerFacts, read_server
 from ansible_collections.multigpu.vllm.tests.support import control_server as servers
 from ansible_collections.multigpu.vllm.tests.support.recorded import FIXTURES
@@ -58,6 +62,38 @@ def test_read_server_hanging_engine_with_live_api_is_no_failure() -> None:
     facts, _paths = read({**servers.healthy(), "/v1/completions": servers.hang}, timeout=0.3)
     assert facts.failure is None and facts.version == "0.32.0"
     assert (facts.missing, facts.hangs) == ({"fingerprint": "no response in time"}, True)
+
+
+@pytest.mark.parametrize(
+    ("routes", "seconds", "state"),
+    [
+        ({}, 1.0, liveness.IDLE_ALIVE),
+        ({"/v1/completions": servers.hang}, 60.0, liveness.STALLED),
+        ({"/v1/completions": servers.hang}, 44.0, liveness.NOT_TESTED),
+        ({"/v1/completions": servers.hang, "/health": servers.Answer(503)}, 1.0, liveness.DEAD),
+        ({"/v1/completions": servers.hang, "/metrics": servers.Answer(404)}, 600.0, liveness.NOT_TESTED),
+    ],
+)
+def test_read_server_engine_has_a_liveness(routes: dict[str, t.Any], seconds: float, state: str) -> None:
+    times = itertools.chain([0.0], itertools.repeat(seconds))
+    with servers.ControlServer({**servers.healthy(), **routes}) as server:
+        facts = read_server(VllmApi(server.url, timeout=0.5), clock=lambda: next(times))
+    assert facts.liveness is not None and facts.liveness.state == state, facts.liveness
+
+
+def test_read_server_busy_engine_is_alive_although_its_queue_is_long() -> None:
+    pages = iter([b"vllm:iteration_tokens_total_count 1\n", b"vllm:iteration_tokens_total_count 9\n"])
+    api = mock.Mock(spec=VllmApi, base_url="http://127.0.0.1:8000", version=lambda: "0.32.0", health=lambda: True)
+    api.models.return_value = [{"id": "m"}]
+    api.metrics.side_effect = lambda: metrics.parse([next(pages)])
+    api.is_sleeping.return_value = False
+    api.page.side_effect = api.server_info.side_effect = RequestFailed("not_found")
+    api.completion.side_effect = RequestFailed("first_byte_timeout")
+    times = iter([0.0, 60.0])
+    facts = read_server(api, clock=lambda: next(times))
+    assert facts.liveness == liveness.Liveness(
+        liveness.IDLE_ALIVE, "the last step ended 0 s ago; one token was not generated for 0 s, and the limit is 45 s"
+    )
 
 
 def test_read_server_in_development_mode_has_the_configuration() -> None:

@@ -104,7 +104,7 @@ def test_check_endpoint_only(node: FakeNode) -> None:
     assert (result["pipeline_parallel_size"], result["data_parallel_size"]) == (1, 1)
     assert result["model"]["id"] == "tiny" and result["model"]["max_model_len"] == 2048
     assert result["server"] == {"engine": None, "base_url": url, "answers": True, "failure": None}
-    assert statuses(result) == {"size": "pass", "ranks": "not_tested", "model_fit": "not_tested"}
+    assert statuses(result) == {"size": "pass", "ranks": "not_tested", "liveness": "pass", "model_fit": "not_tested"}
     assert result["arguments"] is None and result["environment"] is None
 
 
@@ -155,7 +155,12 @@ def test_check_container_model_is_read_from_the_mounted_cache(node: FakeNode, tm
 def test_check_log_of_a_failed_start_fails_model_fit(node: FakeNode) -> None:
     result = tp_check.check(CheckTarget(log_path=str(CAPTURES / "vllm-0.32-tp3-indivisible.log")), node)
     assert result["tensor_parallel_size"] == 3 and result["model"]["attention_heads"] == 4
-    assert statuses(result) == {"size": "not_tested", "ranks": "not_tested", "model_fit": "fail"}
+    assert statuses(result) == {
+        "size": "not_tested",
+        "ranks": "not_tested",
+        "liveness": "not_tested",
+        "model_fit": "fail",
+    }
 
 
 def test_check_container_only(node: FakeNode) -> None:
@@ -191,7 +196,12 @@ def test_check_failing_container_engine_is_not_tested(node: FakeNode) -> None:
     node.log_problem = LogUnavailable("container vllm", "permission denied")
     result = tp_check.check(CheckTarget(container="vllm"), node)
     assert obtained(result) == {}
-    assert statuses(result) == {"size": "not_tested", "ranks": "not_tested", "model_fit": "not_tested"}
+    assert statuses(result) == {
+        "size": "not_tested",
+        "ranks": "not_tested",
+        "liveness": "not_tested",
+        "model_fit": "not_tested",
+    }
     assert "permission denied" in result["findings"][0]["summary"]
 
 
@@ -207,7 +217,7 @@ def test_check_all_sources_agree(node: FakeNode, tmp_path: pathlib.Path) -> None
         log = str(CAPTURES / "vllm-0.32-tp2.log")
         result = tp_check.check(CheckTarget(base_url=server.url, log_path=log), node)
     assert result["agreement"] == {"agreeing": 7, "obtained": 7, "dissenting": []}
-    assert statuses(result) == {"size": "pass", "ranks": "pass", "model_fit": "pass"}
+    assert statuses(result) == {"size": "pass", "ranks": "pass", "liveness": "pass", "model_fit": "pass"}
     assert (result["model"]["attention_heads"], result["model"]["kv_heads"]) == (4, 2)
 
 
@@ -236,7 +246,12 @@ def test_check_hanging_server_is_a_result(node: FakeNode, behaviour: t.Any, fail
         url = server.url
         result = tp_check.check(CheckTarget(base_url=url, timeout=0.3), node)
     assert result["server"] == {"engine": None, "base_url": url, "answers": False, "failure": failure}
-    assert statuses(result) == {"size": "not_tested", "ranks": "not_tested", "model_fit": "not_tested"}
+    assert statuses(result) == {
+        "size": "not_tested",
+        "ranks": "not_tested",
+        "liveness": "not_tested",
+        "model_fit": "not_tested",
+    }
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs import log_scan
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.engine_facts import EngineFacts, engine_facts
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import tp_check
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.liveness import Liveness
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.parallel_signals import Observations, Reading
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import ServerProcess, Worker
@@ -93,6 +94,7 @@ class Situation:
     expected_throughput: float | None = None
     token_ratio: float = 1.0
     failure: str | None = None
+    liveness: Liveness | None = None
     step: dict[str, t.Any] = field(default_factory=dict)
     options: dict[str, t.Any] = field(default_factory=dict)
 
@@ -218,7 +220,8 @@ class Situation:
             gone: Reading[ServerProcess] = Reading(reason="no process listens on port 8000")
             process = Reading(self._process(), source="process 90") if self.states or self.nccl else gone
         else:
-            server = ServerFacts(url, version=self.version, models=(model,), fingerprint=fingerprint)
+            facts = {"models": (model,), "fingerprint": fingerprint, "liveness": self.liveness}
+            server = ServerFacts(url, version=self.version, **facts)
             process = Reading(self._process(), source="process 90 (found by listening socket)")
         engine = self._engine()
         seen = Observations(

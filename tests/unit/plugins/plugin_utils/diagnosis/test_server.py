@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.liveness import STALLED, Liveness
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis import server
 
 Build = Callable[..., t.Any]
@@ -71,6 +72,15 @@ def test_down_diagnosis_after_a_start_is_a_stop(situation: Build) -> None:
     assert "has been stopped or killed since" in situation(failure="connection_refused").diagnosis("server.down").cause
     never = situation(failure="connection_refused", booted=False).diagnosis("server.down")
     assert "was running" not in never.cause
+
+
+def test_stalled_engine_is_a_diagnosis_without_a_load_test(situation: Build) -> None:
+    stalled = Liveness(STALLED, "no step was completed and one token not generated for 60 s")
+    diagnosis = situation(liveness=stalled).diagnosis("server.down")
+    assert (diagnosis.title, diagnosis.findings) == ("The engine is stalled", ("tensor_parallel.liveness",))
+    assert FAULTS["engine_stalled"].remedy == diagnosis.remedy
+    stopped = situation(liveness=stalled, states={1: "T"})
+    assert "tensor_parallel.liveness" in stopped.diagnosis("server.worker_stopped").findings
 
 
 def test_rules_refer_to_existing_faults() -> None:
