@@ -188,6 +188,8 @@ _USER_MARKS: t.Final = (
     "request ",
     "Generated ",
     "rompt: ",
+    "text",
+    "ontent",
     "common causes",
     "potential root causes",
     "ossible reasons",
@@ -195,6 +197,7 @@ _USER_MARKS: t.Final = (
 )
 _USER_TEXT: t.Final = re.compile(
     r"Received request |Generated response |Added request |Generated text:|^Prompt: |\bprompt: ['\"]"
+    r"|\b(?:text|content)['\"]?[:=] ?\[?['\"]"
     r"|Some common causes include|There are some potential root causes|Possible reasons include"
     r"|\"(?:GET|POST|PUT|HEAD|DELETE|OPTIONS|PATCH) [^\"]* HTTP/\d"
 )

@@ -26,10 +26,15 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.logs.failures import
     FAULT_LENGTH,
     HARMLESS_LEVELS,
     KERNEL_LINE,
+    LOWER_LEVEL,
+    STOP,
+    continues_warning,
     ends_process,
+    is_calm,
     is_failure,
     open_traceback,
     shows_progress,
+    strength,
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.lines import (
     Prefix,
@@ -104,8 +109,8 @@ _WAITING = re.compile(
 _NO_WORDS = re.compile(r"^\s*$|[~^]\s*$")
 #: Lines about an exception that does not end the process, because a request raised it.
 _SURVIVED = re.compile(r"Exception in ASGI application|/serving(?:_\w+)?\.py|\[?serving_\w+\.py:")
-#: Heading of a banner about a warning, which stands above and below its text, and the maximum number of lines.
-_BANNER, _BANNER_LINES = re.compile(r"^\W*WARNING\W*$"), 20
+#: Maximum number of lines of a warning.
+_WARNING_LINES = 20
 _TIMEOUT_ERROR = re.compile(r"\bTimeoutError(?:$|: )")
 #: Number of lines to search for a traceback at the end of the log, and number of lines after which an error is old.
 _TRACEBACK_LINES, _LINES_AFTER_TRACEBACK = 200, 12
@@ -228,7 +233,7 @@ class Scanner:
             if handled and signature.severity == ERROR:
                 continue
             match = signature.pattern.search(line)
-            if not match or (signature.hedged and HEDGE.search(line[max(0, match.start() - 80) : match.start()])):
+            if not match or (signature.hedged and _is_hedged(line[: match.start()], signature.secondary)):
                 continue
             fault = self._record(signature, match, number, line, prefix)
             if fault not in faults:
@@ -346,10 +351,9 @@ class Scanner:
                 return [LogFault("engine_failed", ERROR, _shown(lines[fatal]), number, number, secondary=True)]
             if (hang := self._startup_hang(tail, facts, last)) is not None:
                 return [hang]
-        named = [fault for fault in self._faults.values() if fault.severity != INFO]
         for failure in _failure_lines(fatal_lines, facts.ready):
             number = tail.first + failure
-            if not any(fault.first_line <= number <= fault.last_line for fault in named):
+            if not any(_explains(fault, number) for fault in self._faults.values()):
                 return [LogFault("unrecognised_error", WARNING, _shown(lines[failure]), number, number)]
         return []
 
@@ -374,6 +378,13 @@ _HANG: t.Final = ("worker_hang", None, None)
 _RAY: t.Final = "ray_resources_missing"
 
 
+def _explains(fault: LogFault, number: int) -> bool:
+    """Return whether a line shows a known fault or fact. Other lines may be between those of a fact."""
+    if fault.severity == INFO:
+        return number in (fault.first_line, fault.last_line)
+    return fault.first_line <= number <= fault.last_line
+
+
 def _shows_work(line: str) -> bool:
     if match := _STATISTICS.search(line):
         return float(match[2]) > 0
@@ -393,16 +404,13 @@ def _survived(lines: Sequence[str]) -> bool:
 def _without_ignored_exceptions(lines: Sequence[str]) -> list[str]:
     """Replace the lines about exceptions in destructors by empty lines, because they do not end a process.
 
-    Replace also the text between two equal headings "WARNING", as in the banners of PyTorch.
+    Replace also the text of a warning after its first line.
     """
-    lines, banners = list(lines), [index for index, line in enumerate(lines) if _BANNER.match(line)]
-    for start, end in zip(banners[::2], banners[1::2], strict=False):
-        if end - start <= _BANNER_LINES:
-            lines[start:end] = [""] * (end - start)
-    result, ignored = [], False
-    for line in lines:
+    result, ignored, warned = [], False, 0
+    for line, following in itertools.zip_longest(lines, lines[1:], fillvalue=""):
         ignored = ignored or "Exception ignored" in line
-        result.append("" if ignored else line)
+        warned = warned + 1 if warned < _WARNING_LINES and continues_warning(line, following, warned > 0) else 0
+        result.append("" if ignored or warned > 1 else line)
         ignored = ignored and not EXCEPTION.match(strip_prefix(line)[1])
     return result
 
@@ -423,16 +431,44 @@ def _failure_lines(lines: Sequence[str], ready: bool) -> list[int]:
         for index, line in enumerate(lines)
         if (index >= max(old, went_on) or KERNEL_LINE.search(line)) and is_failure(line, index in last)
     ]
-    if failures:
-        worked = {program_of(line): i for i, line in enumerate(lines) if shows_progress(line, i in last)}
-        failures = [
-            i
-            for i in failures
-            if i > worked.get(program_of(lines[i]), -1) or KERNEL_LINE.search(lines[i]) or ends_process(lines[i])
-        ]
+    failures = [
+        i
+        for i in failures
+        if KERNEL_LINE.search(lines[i])
+        or ends_process(lines[i])
+        or not (_was_stopped(lines[max(old, 0) : i + 1]) or _went_on(lines, i, last))
+    ]
     recent = max(old, 0)
     frame = open_traceback(lines[recent:])
     return failures if frame is None else [*failures, recent + frame]
+
+
+def _was_stopped(lines: Sequence[str]) -> bool:
+    """Return whether somebody stopped the program before the last line, and it did not start again."""
+    for line in reversed(lines):
+        if STOP.search(line):
+            return True
+        if is_calm(line):
+            return False
+    return False
+
+
+def _went_on(lines: Sequence[str], failure: int, last: Sequence[int]) -> bool:
+    """Return whether lines after the index ``failure`` show that the program or process that failed works.
+
+    After a clear failure, one message is not enough, because a process also logs while it ends. If the line of the
+    failure names no program or process, messages of all of them count.
+    """
+    program, process = program_of(lines[failure]), strip_prefix(lines[failure])[0].label
+    messages = 0
+    for index in range(failure + 1, len(lines)):
+        line = lines[index]
+        is_same_program = program_of(line) == program
+        if is_same_program and shows_progress(line, index in last):
+            return True
+        if (is_same_program or program is None) and process in (None, strip_prefix(line)[0].label):
+            messages += is_calm(line)
+    return messages >= strength(lines[failure])
 
 
 def _final_exception(lines: Sequence[str]) -> int | None:
@@ -449,6 +485,11 @@ def _final_exception(lines: Sequence[str]) -> int | None:
         if EXCEPTION.match(messages[index]) and prefixes[index].level not in HARMLESS_LEVELS:
             return len(lines) - len(messages) + index
     return None
+
+
+def _is_hedged(before: str, secondary: bool) -> bool:
+    """Return whether the text before a match makes it advice or, for a secondary fault, a message of a low level."""
+    return HEDGE.search(before[-80:]) is not None or (secondary and LOWER_LEVEL.search(before) is not None)
 
 
 def _severity(signature: Signature, code: int | None, line: str) -> str:

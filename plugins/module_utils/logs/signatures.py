@@ -510,7 +510,7 @@ _ENGINE_EXITS: t.Final[Messages] = {
         "WorkerProc initialization failed",
         "WorkerProc failed to start",
         ("ot fatal signal from", r"[Gg]ot fatal signal from worker processes"),
-        ("died, exit code", r"[Ww]orker\S* .*died, exit code"),
+        ("died, exit code", r"[Ww]orker\S* .*died, exit code: (?!-(?:2|15)\b)"),
         "A worker died or was killed while executing",
         ("died unexpectedly", r"(?:Worker|EngineCore|proc|actor)\S*.*died unexpectedly"),
         "EngineDeadError",

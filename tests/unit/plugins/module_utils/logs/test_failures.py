@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.failures import (
+    STOP,
+    continues_warning,
     ends_process,
+    is_calm,
     is_failure,
     shows_progress,
+    strength,
 )
 
 FAILURES = [
@@ -57,6 +61,12 @@ FAILURES = [
     "level=ERROR msg=stopping",
     "error: the filesystem must be repaired",
     "-bash: vllm: command not found",
+    # A clause with a failure, with the end of the program, or with advice is no workaround.
+    "No health check response after 10 s, marking the replica unhealthy",
+    "ERROR worker is gone; stopping the API server",
+    "ERROR out of shared memory. Reducing the block size may help.",
+    '"error loading the server" error="exit status 0xc0000135"',
+    "libggml-base.so(ggml_print_backtrace+0x21f)[0x72edb99cd82f]",
     "OCI runtime create failed: starting container process caused: exec: no such file or directory",
 ]
 
@@ -114,6 +124,21 @@ HARMLESS = [
     "* Done loading RDB, keys loaded: 9840, keys expired: 0.",
     "[22-1] LOG:  could not bind IPv6 socket: Cannot assign requested address",
     "test ... [W socket.cpp:401] [c10d] The server socket cannot be initialized on [::]:29500",
+    # Levels in more formats.
+    "libfabric:132:178::cxi:cxip_ep_close():869<warn> node: Unable to free EP object",
+    "2024-05-14T01:32:01Z W0514 01:32:01.583131 1 scheduler.go:325] node error, not found",
+    '(Actor pid=1) {"levelname":"W","message":"Failed to connect"}',
+    # A workaround counts for every level; clauses may come before other sentences.
+    "ERROR Failed to connect to the agent. Metrics will not be exported. Status: out of retries",
+    "ERROR 05-01 01:51:54 [x.py:8] cannot determine the tools. Returning a standard completion.",
+    # Predictions, denials, commands, quotations and tables.
+    "Running this sequence will result in errors",
+    "node-7 has no deadlock",
+    "  KernelDeadlock   False   Mon, 25 Aug 2025 21:07:02",
+    "+ trap 'echo signal; exit 1' HUP INT",
+    'level=info msg="skip loading" error="modprobe failed: exit status 1"',
+    "GenerateReqInput(text='why did it fail?')",
+    "ERROR   workerpool0-0    31%|###       | 5974/19120 [31:21<59:25,  3.69it/s]",
     "slurmctld: error: Could not open node state file /var/spool/slurmctld/node_state: No such file or directory",
 ]
 
@@ -128,6 +153,62 @@ PROGRESS = [
     ("The network is unreachable, and the server is running", False),
     ("Waiting until the server is ready", False),
 ]
+
+
+CALM = [
+    ("INFO 10-10 10:00:00 [x.py:1] Loading weights took 2 seconds", True),
+    ("[   12.5] docker0: port 1(veth1) entered forwarding state", True),
+    ("INFO 10-10 10:00:00 [x.py:1] Shutting down", False),
+    ("ERROR 10-10 10:00:00 [x.py:1] no route to host", False),
+    ("plugin not found, retrying in 2s", False),
+    ("no level and no time", False),
+]
+
+
+@pytest.mark.parametrize(("line", "expected"), CALM)
+def test_is_calm_needs_a_level_or_time_without_failure_or_end(line: str, expected: bool) -> None:
+    assert is_calm(line) is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [("ERROR 10-10 10:00:00 [x.py:1] no route to host", 2), ("ERROR 10-10 10:00:00 [x.py:1] done", 1), ("bad", 1)],
+)
+def test_strength_error_level_and_word_count(line: str, expected: int) -> None:
+    assert strength(line) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "following", "expected"),
+    [
+        ("  2. The state is lost.", "", True),
+        ("java.io.IOException: failed", "\tat java.io.File.open(File.java:1)", True),
+        ("java.io.IOException: failed", "", False),
+        ("Error: no route to host", "", False),
+        ("vllm-1 exited with code 139", "", False),
+        ("Traceback (most recent call last):", "", False),
+        ("WARNING 10-10 10:00:00 [x.py:1] no cache", "", True),
+        ("ERROR 10-10 10:00:00 [x.py:1] no cache", "", False),
+    ],
+)
+def test_continues_warning_lines_without_a_prefix_belong_to_it(line: str, following: str, expected: bool) -> None:
+    assert continues_warning(line, following, True) is expected
+    assert continues_warning(line, following, False) is (expected and line.startswith("WARNING"))
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("Signal Received: 15 (Terminated)", True),
+        ("[core.py:1313] [shutdown] EngineCore: trigger received signal=SIGTERM", True),
+        ("INFO:     Application shutdown complete.", True),
+        ("^C(EngineCore pid=1) INFO stopping", True),
+        ("[rank0]: received signal 11", False),
+        ("Sending process 12 closing signal SIGTERM", False),
+    ],
+)
+def test_stop_only_signals_that_somebody_sent_to_the_program_count(line: str, expected: bool) -> None:
+    assert (STOP.search(line) is not None) is expected
 
 
 @pytest.mark.parametrize("line", FAILURES)

@@ -425,10 +425,39 @@ def test_unrecognised_error_before_a_message_of_a_working_program_is_not_reporte
     assert serious(scan("vllm-1  | failed to start\nweb-1  | ready for start up\n")) == {"unrecognised_error"}
 
 
-def test_unrecognised_error_in_a_banner_is_not_reported() -> None:
-    heading, text = "   !! WARNING !!\n", "!!!!\nThe compiler is not compatible\n!!!!\n"
-    assert serious(scan(heading + text + heading)) == set()
-    assert serious(scan(heading + text)) == {"unrecognised_error"}
+def test_unrecognised_error_before_messages_of_the_same_process_is_not_reported() -> None:
+    error = "(APIServer pid=1) ERROR 10-10 10:00:00 [x.py:1] Error retrieving the files, not found\n"
+    info = "(APIServer pid=1) INFO 10-10 10:00:01 [x.py:1] goes on\n"
+    other = info.replace("APIServer", "EngineCore")
+    assert serious(scan(error + info)) == serious(scan(error + other * 2)) == {"unrecognised_error"}
+    assert serious(scan(error + info * 2)) == set()
+    assert serious(scan("Failed to load the extension\n" + info)) == set()
+    assert serious(scan("vllm-1 exited with code 139\n" + info * 2)) == {"unrecognised_error"}
+
+
+def test_unrecognised_error_after_a_stop_is_reported_only_if_the_program_started_again() -> None:
+    stop, error = "Signal Received: 15 (Terminated)\n", "*** BACKTRACE ***\n"
+    assert serious(scan(error)) == serious(scan(error + stop)) == {"unrecognised_error"}
+    assert serious(scan(stop + error)) == set()
+    assert serious(scan(stop + "INFO 10-10 10:00:01 [x.py:1] Loading\n" + error)) == {"unrecognised_error"}
+
+
+def test_unrecognised_error_in_the_text_of_a_warning_is_not_reported() -> None:
+    text = "!!!!\nThe compiler is not compatible\n!!!!\n"
+    assert serious(scan("   !! WARNING !!\n" + text)) == set()
+    assert serious(scan("   !! NOTICE BOARD\n" + text)) == {"unrecognised_error"}
+    assert serious(scan("WARNING: low\nError: no route to host\n")) == {"unrecognised_error"}
+    assert serious(scan("WARNING: low\n" + "wall of text\n" * 20 + "The compiler is bad\n")) == {"unrecognised_error"}
+
+
+def test_unrecognised_error_is_not_a_line_that_states_a_fact() -> None:
+    assert serious(scan("h:1:1 [0] misc/ibvwrap.cc:63 NCCL WARN Failed to open libibverbs.so[.1]\n")) == set()
+
+
+def test_secondary_fault_in_a_message_of_a_low_level_is_not_reported() -> None:
+    missing = "ImportError: No module named 'x'\n"
+    assert serious(scan(missing)) == {"installation_broken"}
+    assert serious(scan("app: INFO:Resolver:skipped due to " + missing)) == set()
 
 
 def test_unrecognised_error_is_not_a_line_that_a_warning_names() -> None:
