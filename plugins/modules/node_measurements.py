@@ -41,7 +41,8 @@ options:
     choices: [gpu, tensor_parallel, output, logs, peer_data, nccl_bandwidth]
     required: true
   options:
-    description: Options of the modules, by measurement. Those of measurements that are not taken have no effect.
+    description: Options of the modules, by measurement. Options that are null or empty have no effect, and neither have
+      those of measurements that are not taken.
     type: dict
     default: {}
   api_key:

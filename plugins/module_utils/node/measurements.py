@@ -101,13 +101,14 @@ def run(params: Mapping[str, t.Any], *, check_mode: bool = False) -> dict[str, R
     for name, measurement in MEASUREMENTS.items():
         if name not in params["measurements"]:
             continue
-        options = dict(params["options"].get(name) or {})
+        given = params["options"].get(name) or {}
+        options = {key: value for key, value in given.items() if value not in (None, "")}
         if "api_key" in measurement.arguments:
             options["api_key"] = params["api_key"]
         if measurement.gpus is not None:
             options.setdefault("gpus", measurement.gpus(_gpu_count(results, params["gpu_count"])))
         results[name] = isolated(
-            lambda measured=measurement, given=options: measured.result(given, check_mode),  # type: ignore[misc]
+            lambda measured=measurement, options=options: measured.result(options, check_mode),  # type: ignore[misc]
             deadline - time.monotonic(),
         )
     return results

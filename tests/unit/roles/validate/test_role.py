@@ -53,17 +53,23 @@ def measuring_blocks() -> dict[str, dict]:
     return {block["block"][0]["register"]: block for block in load("tasks/measure.yml")[-1]["block"]}
 
 
-def test_measurements_around_the_load_have_the_same_options() -> None:
-    before, after = (measuring_blocks()[name]["block"][0] for name in ("__validate_before", "__validate_after"))
-    options = before["multigpu.vllm.node_measurements"]["options"]
+@pytest.mark.parametrize(
+    ("variables", "log_path", "result_file"),
+    [
+        ({}, None, "/etc/multigpu-vllm/peer-data.json"),
+        ({"validate_log_paths": ["/a", "/b"], "vllm_config_dir": "/opt"}, "/a", "/opt/peer-data.json"),
+    ],
+)
+def test_measurements_get_options_that_their_modules_have(
+    variables: dict[str, object], log_path: str | None, result_file: str
+) -> None:
+    expression = trust_as_template(load("vars/main.yml")["_validate_measurement_options"])
+    options = Templar(loader=DataLoader(), variables=DEFAULTS | variables).template(expression)
     assert set(options) == set(MEASUREMENTS) - {"load"}
-    assert after["multigpu.vllm.node_measurements"]["options"] == options
-
-
-@pytest.mark.parametrize("name", [name for name in MEASUREMENTS if name != "load"])
-def test_measurement_gets_options_that_its_module_has(name: str) -> None:
-    task = measuring_blocks()["__validate_before"]["block"][0]["multigpu.vllm.node_measurements"]
-    assert set(task["options"][name]) <= set(NODE_MEASUREMENTS[name].arguments)
+    for name, given in options.items():
+        assert set(given) <= set(NODE_MEASUREMENTS[name].arguments)
+    assert options["tensor_parallel"]["log_path"] == log_path
+    assert options["peer_data"]["result_file"] == result_file
 
 
 def test_measuring_tasks_have_the_tags_of_their_measurements() -> None:

@@ -82,14 +82,14 @@ def test_run_failure_of_one_keeps_the_others(monkeypatch: pytest.MonkeyPatch) ->
     results = run(
         monkeypatch,
         {
-            "logs": lambda params, _check: {"paths": params["paths"]},
+            "logs": lambda params, _check: {"paths": params["paths"], "container": params["container"]},
             "tensor_parallel": lambda params, _check: raises(ValueError("no server")),
             "gpu": lambda params, _check: crashes(),
         },
-        options={"tensor_parallel": {"log_path": "x"}},
+        options={"tensor_parallel": {"log_path": "x"}, "logs": {"paths": None, "container": ""}},
     )
     assert list(results) == ["gpu", "tensor_parallel", "logs"]
-    assert results["logs"] == {"paths": []}
+    assert results["logs"] == {"paths": [], "container": None}
     assert subject.failures(results) == [
         "gpu_facts failed: its process crashed (Killed)",
         "vllm_tp_check failed: no server",
