@@ -9,7 +9,6 @@ import json
 import pathlib
 import socket
 import subprocess
-import time
 import typing as t
 import urllib.error
 import urllib.request
@@ -26,14 +25,9 @@ def processes(group: int) -> list[str]:
     return sorted(members(group).values())
 
 
-def titles(group: int, count: int) -> list[str]:
-    """Return the titles that processes of a group have set, after at least ``count`` have one, or after a minute."""
-    limit = time.monotonic() + 60
-    while True:
-        found = [line for line in processes(group) if line.startswith("VLLM::")]
-        if len(found) >= count or time.monotonic() > limit:
-            return found
-        time.sleep(0.05)
+def titles(group: int) -> list[str]:
+    """Return the titles that processes of a group have set."""
+    return [line for line in processes(group) if line.startswith("VLLM::")]
 
 
 def parent(pid: int) -> int:
@@ -72,7 +66,7 @@ def accepts(port: int) -> bool:
 
 def test_start_process_titles_match_vllm(start_node: StartNode) -> None:
     node = start_node("healthy-tp2", "--name", "gpu-7")
-    assert titles(node["pid"], 3) == ["VLLM::EngineCore", "VLLM::Worker_TP0", "VLLM::Worker_TP1"]
+    assert titles(node["pid"]) == ["VLLM::EngineCore", "VLLM::Worker_TP0", "VLLM::Worker_TP1"]
     (server,) = (line for line in processes(node["pid"]) if not line.startswith("VLLM::"))
     assert "/bin/vllm serve Qwen/Qwen2.5-Coder-32B-Instruct-AWQ" in server
     assert "--tensor-parallel-size 2" in server
@@ -82,7 +76,7 @@ def test_start_process_titles_match_vllm(start_node: StartNode) -> None:
 def test_start_pipeline_has_a_worker_for_each_rank_of_each_stage(start_node: StartNode) -> None:
     node = start_node("healthy-tp2-pp2")
     ranks = [f"VLLM::Worker_PP{stage}_TP{rank}" for stage in (0, 1) for rank in (0, 1)]
-    assert titles(node["pid"], 5) == ["VLLM::EngineCore", *ranks]
+    assert titles(node["pid"]) == ["VLLM::EngineCore", *ranks]
 
 
 def test_start_replicas_have_an_engine_on_each_gpu(
@@ -91,7 +85,7 @@ def test_start_replicas_have_an_engine_on_each_gpu(
     node = start_node("healthy-dp4")
     servers = [f"VLLM::APIServer_{number}" for number in range(4)]
     engines = [f"VLLM::EngineCore_DP{number}" for number in range(4)]
-    assert titles(node["pid"], 9) == [*servers, "VLLM::DPCoordinator", *engines]
+    assert titles(node["pid"]) == [*servers, "VLLM::DPCoordinator", *engines]
     assert holders(read_nvml, node, 4) == [[f"VLLM::EngineCore_DP{number}"] for number in range(4)]
 
 
@@ -102,7 +96,7 @@ def test_start_second_server_is_no_child_of_the_first(
     (second,) = node["other_pids"]
     assert parent(second) != node["pid"]
     assert "Qwen2.5-Coder-32B" in node["second_server"]["model"]
-    assert [len(titles(group, 3)) for group in (node["pid"], second)] == [3, 3]
+    assert [len(titles(group)) for group in (node["pid"], second)] == [3, 3]
     assert holders(read_nvml, node, 4) == [[f"VLLM::Worker_TP{rank}"] for rank in (0, 1, 0, 1)]
 
 
@@ -144,7 +138,7 @@ def test_start_dead_rank_leaves_vllms_lines_and_no_process(start_node: StartNode
 
 def test_start_one_rank_has_no_worker_process(start_node: StartNode) -> None:
     node = start_node("idle-gpus")
-    assert "VLLM::EngineCore" in titles(node["pid"], 1)
+    assert "VLLM::EngineCore" in titles(node["pid"])
     assert not [title for title in processes(node["pid"]) if "Worker" in title]
     assert "--tensor-parallel-size" not in " ".join(processes(node["pid"]))
 

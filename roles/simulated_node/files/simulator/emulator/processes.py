@@ -20,18 +20,23 @@ _PR_SET_NAME = 15
 
 
 def start(title: str) -> int:
-    """Start an idle child process with the given title and return its pid.
+    """Start an idle child process, wait until it has the given title, and return its pid.
 
     The child exits when its parent exits. Call this function before any thread is started.
     """
     parent = os.getpid()
+    reader, writer = os.pipe()
     pid = os.fork()
     if pid:
+        os.close(writer)
+        os.read(reader, 1)  # End of file once the child has closed its end, or has exited.
+        os.close(reader)
         return pid
     try:
         libc = ctypes.CDLL(None)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         set_title(title, libc)
+        os.close(writer)
         while os.getppid() == parent:
             signal.pause()
     finally:
