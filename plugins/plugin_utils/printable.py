@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import re
 import typing as t
 from collections.abc import Mapping
@@ -37,6 +39,12 @@ def printable_data(data: t.Any) -> t.Any:
         values = {field.name: printable_data(getattr(data, field.name)) for field in dataclasses.fields(data)}
         return dataclasses.replace(data, **values)
     return data
+
+
+def file_name(identity: Mapping[str, t.Any], stem: str) -> str:
+    """Return the name of the JSON file for ``identity``: a readable ``stem``, and a digest that makes it unique."""
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{stem}--{digest}.json"
 
 
 def slug(text: str) -> str:

@@ -8,14 +8,13 @@ The directory of baselines can be kept under version control.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import typing as t
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import slug
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import file_name, slug
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.files import write_atomically
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 
@@ -51,8 +50,7 @@ class Identity:
     def file_name(self) -> str:
         """Return a file name that is readable, safe on every file system, and unique even for similar node names."""
         values = [str(value) if value is not None else "unknown" for value in asdict(self).values()]
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
-        return f"{'--'.join(map(slug, values))}--{digest}.json"
+        return file_name(asdict(self), "--".join(map(slug, values)))
 
     def differs_only_in_version(self, other: Identity) -> bool:
         """Return whether ``other`` has the same node, GPU model and language model. The vLLM version may differ."""

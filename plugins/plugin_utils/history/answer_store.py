@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import typing as t
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
 from ansible_collections.multigpu.vllm.plugins.module_utils.output.run import answers_of
-from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import slug
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.printable import file_name, slug
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.recorded_answers import RecordedAnswers
 
 SCHEMA_VERSION: t.Final = "1.0"
@@ -25,8 +24,7 @@ class UnreadableAnswers(Exception):
 
 def path_of(directory: Path, identity: Mapping[str, t.Any]) -> Path:
     """Return the path of the reference for ``identity``."""
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    return directory / f"{slug(str(identity['model']))[-80:]}--{digest}.json"
+    return directory / file_name(identity, slug(str(identity["model"]))[-80:])
 
 
 def read(path: Path) -> RecordedAnswers:
