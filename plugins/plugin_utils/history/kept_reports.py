@@ -4,13 +4,15 @@
 """Keep the reports of earlier runs: write dated copies, find the last results of each node, delete old reports.
 
 A report directory holds the files of the latest full report, and one directory for each run, named by the time at which
-the run began. A run that covers only a part of a validation never replaces a full report.
+the run began and, if several began in the same second, a number. A run that covers only a part of a validation never
+replaces a full report.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import itertools
 import json
 import re
 import typing as t
@@ -24,7 +26,7 @@ PARTIAL: t.Final = "partial"
 
 _REPORT: t.Final = "report.json"
 _STAMP: t.Final = "%Y-%m-%dT%H%M%SZ"
-_DATED: t.Final = re.compile(r"\d{4}-\d\d-\d\dT\d{6}Z", re.ASCII)
+_DATED: t.Final = re.compile(r"\d{4}-\d\d-\d\dT\d{6}Z(-\d+)?", re.ASCII)
 
 
 def stamp(begin: str) -> str:
@@ -38,8 +40,14 @@ def places(directory: Path, begin: str, *, partial: bool, keep: int) -> list[Pat
     :param keep: number of dated reports to keep.
     """
     latest = not partial or not _is_full(_read(directory / _REPORT))
-    dated = [directory / (stamp(begin) if keep else PARTIAL)] if keep or not latest else []
+    dated = [_unused(directory / stamp(begin)) if keep else directory / PARTIAL] if keep or not latest else []
     return [*([directory] if latest else []), *dated]
+
+
+def _unused(path: Path) -> Path:
+    """Return ``path``, or if it exists, the first unused path with a number from 2."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return next(candidate for candidate in itertools.chain([path], numbered) if not candidate.exists())
 
 
 def _is_full(document: Document | None) -> bool:

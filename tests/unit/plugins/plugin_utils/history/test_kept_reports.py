@@ -48,6 +48,15 @@ def test_places_of_a_partial_run_never_include_a_full_report(
     assert places == [tmp_path / name for name in expected]
 
 
+def test_places_of_runs_in_the_same_second_differ(tmp_path: Path) -> None:
+    for name in ("2026-11-03T100000Z", "2026-11-03T100000Z-2", "2026-11-03T100000Z-3"):
+        place = kept_reports.places(tmp_path, DATES[2], partial=False, keep=2)[-1]
+        assert place == tmp_path / name
+        write(place, DATES[2], {})
+    kept_reports.prune(tmp_path, 2, ["report.json"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2026-11-03T100000Z-2", "2026-11-03T100000Z-3"]
+
+
 def test_places_with_a_damaged_report_replace_it(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text('{"run": {"time"', encoding="utf-8")
     assert kept_reports.places(tmp_path, DATES[2], partial=True, keep=0) == [tmp_path]
