@@ -23,8 +23,7 @@ STOP = ("-i", "simulated-nodes.yml", "multigpu.vllm.simulate", "-e", "simulated_
 
 def playbook(directory: str, *arguments: str) -> str:
     """Run ansible-playbook in a directory, and return its output with colours."""
-    # The playbook simulate writes its inventory to PWD.
-    env = {**os.environ, "PWD": directory, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "1"}
+    env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "1"}
     return subprocess.run(
         ["ansible-playbook", *arguments], cwd=directory, env=env, capture_output=True, text=True, check=False
     ).stdout

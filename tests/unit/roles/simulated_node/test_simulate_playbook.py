@@ -41,6 +41,17 @@ def test_unknown_scenario_error_lists_the_known_ones() -> None:
     assert message.rstrip().endswith(f"{', '.join(scenario_names())}.")
 
 
+def test_inventory_is_written_to_the_current_directory(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    play = yaml.safe_load((PLAYBOOKS / "simulate.yml").read_text("utf-8"))[-1]
+    (write,) = [task for task in play["tasks"] if task["name"] == "Write the inventory"]
+    monkeypatch.chdir(tmp_path)
+    # Cron and systemd set no PWD, and a wrapper that changes the directory leaves that of the shell.
+    monkeypatch.setenv("PWD", "/nonexistent")
+    destination = write["ansible.builtin.template"]["dest"]
+    assert evaluate(destination) == str(tmp_path / "simulated-nodes.yml")
+    assert evaluate(destination, simulate_inventory="/a/nodes.yml") == "/a/nodes.yml"
+
+
 def test_inventory_has_the_address_and_paths_of_each_node(tmp_path: pathlib.Path) -> None:
     facts = {
         name: {
