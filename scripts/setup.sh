@@ -64,7 +64,7 @@ show_progress() {
 }
 
 pip_install() {
-    "$VENV/bin/python" -m pip install --disable-pip-version-check --progress-bar off --constraint constraints.txt "$@" >>"$LOG" 2>&1 || {
+    "$VENV/bin/python" -m pip install --disable-pip-version-check --progress-bar off --no-compile --constraint constraints.txt "$@" >>"$LOG" 2>&1 || {
         grep -v '^WARNING' "$LOG" | tail -n 20 >&2
         die "pip could not install the requirements; see $LOG"
     }
