@@ -20,6 +20,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import startup
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.wait import DEAD, READY, STARTING, label
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import one_line
 
@@ -59,7 +60,7 @@ class MemberStates:
             if other == DEAD and member != host:
                 cause = {"line": f"{member} does not start: {reason}", "summary": None, "remedy": None}
                 return {**result, "state": DEAD, "cause": cause}
-        return {**result, "state": READY} if self._read(0)[0] == READY else result
+        return {**result, "state": READY, "stage": startup.READY} if self._read(0)[0] == READY else result
 
     def _read(self, rank: int) -> tuple[str, str | None]:
         try:
