@@ -19,6 +19,11 @@ READY: t.Final = "ready"
 #: Startup stages in order, each with the pattern of its log lines in vLLM 0.6 to 0.33.
 STAGES: t.Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     ("starting", re.compile(r"vLLM API server version|non-default args|\bversion \d|LLM engine")),
+    # The number of ranks differs from that on this node only if the server spans several nodes.
+    (
+        "connecting the nodes",
+        re.compile(r"headless multiproc executor|DP group leader: .*\bworld_size=(\d+), local_world_size=(?!\1\b)\d"),
+    ),
     ("downloading the model", re.compile(r"Fetching \d+ files|Downloading|\.safetensors: +\d+%|downloading weights")),
     (
         "loading the weights",

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.startup import READY, STAGES, root_cause, stage_of
 
@@ -100,3 +102,39 @@ def test_root_cause_masks_a_password_in_a_url() -> None:
     cause = root_cause(["ConnectionError: cannot reach https://user:hunter2@hub.example/model"])
     assert cause is not None
     assert "hunter2" not in cause.line
+
+
+#: Logs of one vLLM 0.32.0 for CPU on two nodes, without the list of routes.
+MULTI_NODE = Path(__file__).parents[4] / "fixtures/multi_node"
+
+
+@pytest.mark.parametrize(
+    ("node", "stages"),
+    [
+        (
+            "head",
+            [
+                "starting",
+                "connecting the nodes",
+                "loading the weights",
+                "reserving the KV cache",
+                "opening the API",
+                READY,
+            ],
+        ),
+        # A worker has no API, so its log does not show that the server is ready.
+        ("worker", ["starting", "connecting the nodes", "loading the weights"]),
+    ],
+)
+def test_stages_of_a_server_on_two_nodes(node: str, stages: list[str]) -> None:
+    lines = (MULTI_NODE / f"{node}-ready.log").read_text("utf-8").splitlines()
+    reached = [stage_of(lines[:count])[0] for count in range(len(lines) + 1)]
+    assert list(dict.fromkeys(reached)) == stages
+
+
+def test_stage_of_two_ranks_on_one_node_connects_no_nodes() -> None:
+    leader = (
+        "DP group leader: node_rank=0, node_rank_within_dp=0, master_addr=127.0.0.1, world_size=2, local_world_size="
+    )
+    assert stage_of([leader + "2"]) == ("starting", None)
+    assert stage_of([leader + "1"]) == ("connecting the nodes", None)
