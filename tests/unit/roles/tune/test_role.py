@@ -101,11 +101,21 @@ def test_failed_trial_is_recorded_and_the_search_continues() -> None:
 
 
 def test_search_before_a_deployment_names_what_to_run() -> None:
-    (check,) = [task for task in load("tasks/preflight.yml") if "ansible.builtin.fail" in task]
+    _group, check = [task for task in load("tasks/preflight.yml") if "ansible.builtin.fail" in task]
     assert check["when"] == "__tune_healthy.content is not defined"
     text = check["ansible.builtin.fail"]["msg"]
     message = template(text, inventory_hostname="gpu-1", __tune_healthy={"msg": "File not found: x"})
     assert message == "No healthy server was deployed on gpu-1; run deploy first. File not found: x"
+
+
+def test_search_on_a_group_of_hosts_is_refused() -> None:
+    check = load("tasks/preflight.yml")[1]
+    message = template(check["ansible.builtin.fail"]["msg"], inventory_hostname="gpu-1", vllm_group="big")
+    assert "cannot tune gpu-1 of vllm_group big" in message
+    refused = [
+        template("{{ " + check["when"] + " }}", **facts) for facts in ({}, {"vllm_group": ""}, {"vllm_group": "x"})
+    ]
+    assert refused == [False, False, True]
 
 
 def test_search_without_a_throughput_baseline_ends_before_the_stop() -> None:
