@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from ansible.errors import AnsibleActionFail
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import promised_facts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.groups import Group, group_of
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.plan import plan
 
 
@@ -23,6 +24,19 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, t.Any], variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
         try:
             gpu = promised_facts(options["instance_type"]) if options["instance_type"] else options["gpu"] or {}
-            return {"plan": plan(options["settings"], gpu, options["model"])}
+            return {"plan": plan(options["settings"], gpu, options["model"], _group(options["settings"], variables))}
         except ValueError as error:
             raise AnsibleActionFail(str(error)) from error
+
+
+def _group(settings: Mapping[str, t.Any], variables: Mapping[str, t.Any]) -> Group | None:
+    """Return the group of the task's host, or None if the host serves alone."""
+    if not settings.get("group"):
+        return None
+    return group_of(
+        variables["inventory_hostname"],
+        settings["group"],
+        variables["hostvars"],
+        variables["groups"]["all"],
+        variables["ansible_play_batch"],
+    )

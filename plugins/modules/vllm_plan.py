@@ -17,6 +17,8 @@ description:
     topology, and checks every argument and environment variable against the vLLM version.
   - The role P(multigpu.vllm.vllm#role) starts the container that RV(plan.container) describes, unless RV(plan.refused)
     lists a reason not to.
+  - If the settings name a C(group), plans the node as a member of it. The address of each other member, and its plan if
+    the role has registered one, are read from the variables of these hosts.
   - Runs on the controller and does not connect to the node.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
@@ -140,6 +142,12 @@ plan:
       type: list
       elements: str
       sample: []
+    group:
+      description: The C(name) of the group, its C(hosts) by rank, the C(rank) of this host, and what must be equal on
+        all hosts (C(shared)). Empty if the node serves alone.
+      returned: success
+      type: dict
+      sample: {}
     container:
       description: The container to start, with its C(image), C(command), C(env), C(ports), C(volumes) and C(base_url)
         among others. It contains no secret.

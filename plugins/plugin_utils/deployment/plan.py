@@ -21,6 +21,11 @@ from dataclasses import replace
 from ansible_collections.multigpu.vllm.plugins.module_utils.secrets import MASK, mask_value
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.model_fit import ModelShape
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.groups import (
+    Group,
+    address_faults,
+    interface_of,
+)
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.parallel import Parallel, choose_parallel
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings import argument_names, profiles
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.nccl import NcclSettings, nccl_settings, peer_fault
@@ -49,11 +54,15 @@ _REFUSED: t.Final = load_table("refused_settings")
 SIZES: t.Final = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 #: Numeric variables, which are strings if they are set on the command line (``-e vllm_port=8001``).
 NUMBERS: t.Final[dict[str, type[int] | type[float]]] = {
-    **dict.fromkeys((*SIZES, "max_model_len", "max_num_seqs", "max_num_batched_tokens", "port"), int),
+    **dict.fromkeys((*SIZES, "max_model_len", "max_num_seqs", "max_num_batched_tokens", "port", "group_port"), int),
     "gpu_memory_utilization": float,
 }
 #: Wildcard addresses, which stand for all addresses of a host, and the loopback address of the same family.
 WILDCARD_ADDRESSES: t.Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+#: Arguments that differ between the members of a group.
+_OF_MEMBER: t.Final = ("host", "port", "node_rank", "headless")
+#: Environment variables with the name of the interface on which NCCL, Gloo and TensorPipe open connections.
+_INTERFACE_VARIABLES: t.Final = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
 #: vLLM's own images, whose tags start with the vLLM version. Tags of other images are arbitrary.
 _VLLM_IMAGE: t.Final = re.compile(r"(?:^|/)vllm-openai[\w-]*(?:[:@]|$)")
 _VLLM_IMAGE_VERSION: t.Final = re.compile(r"(?:^|/)vllm-openai[\w-]*:(v?\d+\.\d+\.\d[\w.]*)")
@@ -61,12 +70,13 @@ _VLLM_IMAGE_VERSION: t.Final = re.compile(r"(?:^|/)vllm-openai[\w-]*:(v?\d+\.\d+
 _GPU_ID: t.Final = re.compile(r"(?:GPU|MIG)-[\w/-]+")
 
 
-def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
+def plan(settings: Json, gpu: Json, model: Json, group: Group | None = None) -> dict[str, t.Any]:
     """Return the deployment plan for one node. The ``vllm_plan`` module returns it under the key ``plan``.
 
     :param settings: the role's variables without their prefix; ``None`` for those that are not set.
     :param gpu: the ``gpu`` fact from ``gpu_facts``.
     :param model: ``attention_heads``, ``kv_heads``, ``num_layers``; ``None`` or absent if unknown.
+    :param group: the group of nodes that serves the model, or None if the node serves alone.
     :raises ValueError: if a variable is invalid or the profile is unknown.
     """
     settings = _parse_numbers(settings)
@@ -75,23 +85,25 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
     extra_options = argument_names.with_full_names(engine_args.parse_options(extra_words), version)
     selected = _selected_gpus(settings.get("gpus"))
     gpu_count, gpu_errors = _check_gpus(selected, gpu)
-    parallel = _choose_sizes(model, gpu_count, settings, extra_options)
+    nodes = len(group.hosts) if group else 1
+    parallel = _choose_sizes(model, gpu_count, settings, extra_options, nodes)
     nccl_with = functools.partial(
         nccl_settings,
         _topology_of(selected, gpu),
-        parallel.tensor * parallel.pipeline if gpu_count else 1,
+        parallel.ranks_per_node if gpu_count else 1,
         version or (),
         settings.get("nccl_bandwidth"),
         settings.get("infiniband"),
         settings.get("nccl_debug") or "INFO",
         parallel.data,
-        parallel.pipeline,
+        max(parallel.pipeline // nodes, 1),
+        nodes=nodes if gpu_count else 1,
     )
     nccl = nccl_with(settings.get("peer_data"))
-    arguments = _arguments(settings, version, gpu, parallel, nccl)
+    arguments = _arguments(settings, version, gpu, parallel, nccl, group)
     # Arguments in vllm_extra_args override the role's own arguments.
     arguments = [setting for setting in arguments if setting.name not in extra_options]
-    environment = _environment(settings, nccl)
+    environment = _environment(settings, nccl, group)
     unknown = argument_names.unknown_arguments(
         [*argument_names.long_options(extra_words), *_values(arguments)], version
     )
@@ -112,18 +124,19 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
     ]
     issues = [
         *review({**_values(arguments), **extra_options}, variables, str(settings["version"]), measured, private),
-        *review_memory(parallel.gpus, settings.get("ipc_mode") or "private", settings.get("shm_size")),
+        *review_memory(parallel.gpus_per_node, settings.get("ipc_mode") or "private", settings.get("shm_size")),
     ]
     secret = [setting.name for setting in environment if mask_value(setting.value, setting.name) != setting.value]
     plain = [setting for setting in environment if setting.name not in secret]
-    container = _container(settings, selected, [*command_line(arguments), *extra_words], plain)
+    container = _container(settings, selected, [*command_line(arguments), *extra_words], plain, group)
+    shared = [*command_line([item for item in arguments if item.name not in _OF_MEMBER]), *extra_words]
     return {
         "tensor_parallel_size": parallel.tensor,
         "pipeline_parallel_size": parallel.pipeline,
         "data_parallel_size": parallel.data,
         "parallel_reason": parallel.why,
         "peer_gpus": _peer_gpus(selected, gpu, parallel),
-        "interconnect": nccl.note,
+        "interconnect": nccl.note + (f"; {nodes} nodes, pipeline parallel {parallel.pipeline}" if group else ""),
         "arguments": [setting.as_dict() for setting in arguments],
         "environment": [
             (Setting(setting.name, MASK, IN_FILE) if setting.name in secret else setting).as_dict()
@@ -134,8 +147,9 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
             *version_errors,
             *gpu_errors,
             *([parallel.refused] if parallel.refused else []),
-            *_check_arguments(settings, extra_words, extra_options),
+            *_check_arguments(settings, extra_words, extra_options, group),
             *_check_address(settings),
+            *(_check_group(settings, group) if group else []),
             *(unknown if is_vllm_image else []),
             *(issue.text for issue in issues if issue.fatal),
         ],
@@ -145,6 +159,7 @@ def plan(settings: Json, gpu: Json, model: Json) -> dict[str, t.Any]:
             *([] if is_vllm_image else unknown),
             *(issue.text for issue in issues if not issue.fatal),
         ],
+        "group": _group_facts(settings, group, gpu, gpu_count, shared, variables) if group else {},
         "container": container,
         "repository": re.sub(r"(:[^/]*)?$", "", container["image"].partition("@")[0]),
         # If this hash of the container's options changes, the server must be restarted. The options contain no secrets.
@@ -217,9 +232,10 @@ def _split_extra_args(extra: t.Any) -> list[str]:
         raise ValueError(f"invalid vllm_extra_args: {error}") from error
 
 
-def _choose_sizes(model: Json, gpu_count: int, settings: Json, extra_options: Json) -> Parallel:
+def _choose_sizes(model: Json, gpu_count: int, settings: Json, extra_options: Json, nodes: int) -> Parallel:
     """Return the parallel sizes. Sizes in ``vllm_extra_args`` take precedence over the role's variables.
 
+    :param gpu_count: number of GPUs of each node.
     :raises ValueError: if a size is not a positive number.
     """
     shape = ModelShape(*(model.get(key) for key in ("attention_heads", "kv_heads", "num_layers")))
@@ -228,11 +244,9 @@ def _choose_sizes(model: Json, gpu_count: int, settings: Json, extra_options: Js
     for name, size in sizes.items():
         if size is not None and size < 1:
             raise ValueError(f"vllm_{name} must be at least 1, got {size}")
-    # A server that spans several nodes also uses other nodes' GPUs, so it may need more GPUs than this node has.
-    multi_node = sizes["tensor_parallel_size"] is not None and any(
-        name in extra_options for name in _REFUSED["multi_node_arguments"]
-    )
-    parallel = choose_parallel(shape, 0 if multi_node else gpu_count, *sizes.values())
+    tensor, pipeline, data = (sizes[name] for name in SIZES)
+    rdma = bool(settings.get("infiniband"))
+    parallel = choose_parallel(shape, gpu_count * nodes, tensor, pipeline, data, nodes, rdma)
     return replace(parallel, why="vllm_extra_args sets it") if "tensor_parallel_size" in extra else parallel
 
 
@@ -290,8 +304,8 @@ def _topology_of(selected: Sequence[str] | None, gpu: Json) -> Json | None:
 def _peer_gpus(selected: Sequence[str] | None, gpu: Json, parallel: Parallel) -> list[int]:
     """Return the indexes of the GPUs that the server uses, or ``[]`` if they exchange no data or are not found."""
     indexes = list(range(gpu.get("count") or 0)) if selected is None else _indexes(selected, gpu)
-    exchange = parallel.tensor * parallel.pipeline > 1
-    return [index for index in indexes[: parallel.gpus] if index is not None] if exchange else []
+    exchange = parallel.ranks_per_node > 1
+    return [index for index in indexes[: parallel.gpus_per_node] if index is not None] if exchange else []
 
 
 def _indexes(selected: Sequence[str], gpu: Json) -> list[int | None]:
@@ -301,7 +315,7 @@ def _indexes(selected: Sequence[str], gpu: Json) -> list[int | None]:
 
 
 def _arguments(
-    settings: Json, version: Version | None, gpu: Json, parallel: Parallel, nccl: NcclSettings
+    settings: Json, version: Version | None, gpu: Json, parallel: Parallel, nccl: NcclSettings, group: Group | None
 ) -> list[Setting]:
     """Return the vLLM arguments that the role sets.
 
@@ -311,28 +325,115 @@ def _arguments(
     gpu_names = [str(device.get("name") or "") for device in gpu.get("devices") or ()]
     profile = settings.get("profile") or "none"
     candidates = [
-        Setting("host", "0.0.0.0", "Inside the container; vllm_bind_address is the published address."),
-        Setting("port", INNER_PORT, "Inside the container; vllm_port is the published port."),
+        *_server_address(settings, group),
         Setting("tensor_parallel_size", parallel.tensor, parallel.why),
-        *_if_parallel("pipeline_parallel_size", parallel.pipeline),
+        *_if_parallel("pipeline_parallel_size", parallel.pipeline, parallel.nodes),
         *_if_parallel("data_parallel_size", parallel.data),
         *([] if profile == "none" else profiles.settings_of(profile, version or (), gpu_names)),
         *nccl.arguments,
+        *(_group_arguments(settings, group) if group else []),
         *(Setting(name, settings[name], f"vllm_{name} is set") for name in OPTIONS if settings.get(name) is not None),
     ]
     return list({setting.name: setting for setting in candidates}.values())
 
 
-def _if_parallel(name: str, size: int) -> list[Setting]:
-    return [Setting(name, size, f"vllm_{name} is set")] if size > 1 else []
+def _if_parallel(name: str, size: int, nodes: int = 1) -> list[Setting]:
+    why = f"one stage on each of {nodes} nodes" if size == nodes else f"vllm_{name} is set"
+    return [Setting(name, size, why)] if size > 1 else []
 
 
-def _environment(settings: Json, nccl: NcclSettings) -> list[Setting]:
+def _server_address(settings: Json, group: Group | None) -> list[Setting]:
+    """Return the address on which the server listens: inside its container, or on the node for the head of a group."""
+    if group is None:
+        return [
+            Setting("host", "0.0.0.0", "Inside the container; vllm_bind_address is the published address."),
+            Setting("port", INNER_PORT, "Inside the container; vllm_port is the published port."),
+        ]
+    if group.rank:
+        return []
+    address = _normalise_address(settings["bind_address"])
+    return [
+        Setting("host", address, "vllm_bind_address; the container uses the network of the node."),
+        Setting("port", settings["port"], "vllm_port; the container uses the network of the node."),
+    ]
+
+
+def _group_arguments(settings: Json, group: Group) -> list[Setting]:
+    """Return the arguments with which vLLM connects the nodes of a group.
+
+    Source: vllm/config/parallel.py and vllm/entrypoints/cli/serve.py of vLLM 0.32.
+    """
+    head = group.hosts[0]
+    worker = Setting("headless", True, f"The API is on {head}.")
+    return [
+        Setting("distributed_executor_backend", settings["distributed_backend"], "vllm_distributed_backend"),
+        Setting("nnodes", len(group.hosts), f"hosts of vllm_group {group.name}"),
+        Setting("node_rank", group.rank, "position of the host in the inventory"),
+        Setting("master_addr", group.addresses[0], f"vllm_private_address of {head}"),
+        Setting("master_port", settings["group_port"], "vllm_group_port"),
+        *([worker] if group.rank else []),
+    ]
+
+
+def _group_environment(settings: Json, group: Group) -> list[Setting]:
+    """Return the variables that keep the connections between the nodes on the private network.
+
+    Without them, vLLM takes the address of the default route, which is public on a Linode, and Gloo the address of the
+    host name, which is often loopback.
+    """
+    address = group.addresses[group.rank]
+    interface = _interface(settings, address)
+    why = f"interface of vllm_private_address {address}"
+    return [
+        Setting("VLLM_HOST_IP", address, "vllm_private_address"),
+        *(Setting(name, interface, why) for name in _INTERFACE_VARIABLES if interface),
+    ]
+
+
+def _interface(settings: Json, address: str) -> str | None:
+    return settings.get("private_interface") or interface_of(address, settings.get("interfaces") or ())
+
+
+def _check_group(settings: Json, group: Group) -> list[str]:
+    """Return the reasons why the members of a group cannot be one server."""
+    # The node's interfaces are unknown before the node exists.
+    interfaces = settings.get("interfaces")
+    address = group.addresses[group.rank]
+    faults = [] if interfaces is None else address_faults(address, settings.get("private_interface"), interfaces)
+    return [*faults, *group.faults]
+
+
+def _group_facts(
+    settings: Json, group: Group, gpu: Json, gpu_count: int, arguments: Sequence[str], variables: Json
+) -> dict[str, t.Any]:
+    """Return the group's members, and what must be equal on all of them (``shared``), by its name in error messages."""
+    return {
+        "name": group.name,
+        "hosts": list(group.hosts),
+        "rank": group.rank,
+        "shared": {
+            "vllm_version": settings["version"],
+            "vllm_image": settings["image"],
+            "vllm_model": settings["model"],
+            "vllm_model_revision": settings.get("revision"),
+            "driver version": gpu.get("driver_version"),
+            "number of GPUs": gpu_count,
+            "GPU model": sorted({str(device.get("name")) for device in gpu.get("devices") or ()}),
+            # The image contains NCCL, unless this variable selects another one.
+            "NCCL library (VLLM_NCCL_SO_PATH)": variables.get("VLLM_NCCL_SO_PATH"),
+            "support for RDMA": bool(settings.get("infiniband")),
+            "arguments": shlex.join(arguments),
+        },
+    }
+
+
+def _environment(settings: Json, nccl: NcclSettings, group: Group | None) -> list[Setting]:
     """Return the container's environment variables.
 
     ``vllm_environment`` takes precedence over the role's variables. A variable that is ``null`` there is removed.
     """
     by_name = {setting.name: setting for setting in nccl.environment}
+    by_name |= {setting.name: setting for setting in (_group_environment(settings, group) if group else ())}
     by_name["HF_HOME"] = Setting("HF_HOME", INNER_CACHE, "vllm_cache_dir is mounted there.")
     if settings.get("read_only") or settings.get("user"):
         by_name["HOME"] = Setting("HOME", INNER_TEMPORARY, "The user's home directory may not be writable.")
@@ -353,10 +454,11 @@ def _environment(settings: Json, nccl: NcclSettings) -> list[Setting]:
     return sorted(by_name.values(), key=lambda setting: setting.name)
 
 
-def _check_arguments(settings: Json, extra_words: Sequence[str], extra_options: Json) -> list[str]:
+def _check_arguments(settings: Json, extra_words: Sequence[str], extra_options: Json, group: Group | None) -> list[str]:
     """Return errors for arguments and environment variables that the role rejects for every vLLM version."""
     errors: list[str] = []
     secret, reserved = _REFUSED["secret_arguments"], _REFUSED["reserved_arguments"]
+    reserved = {**reserved, **(_REFUSED["group_arguments"] if group else {})}
     for name, value in extra_options.items():
         flag = f"--{name.replace('_', '-')}"
         if name in secret:
@@ -396,7 +498,11 @@ def _values(settings: Sequence[Setting]) -> dict[str, t.Any]:
 
 
 def _container(
-    settings: Json, selected: Sequence[str] | None, arguments: Sequence[str], environment: Sequence[Setting]
+    settings: Json,
+    selected: Sequence[str] | None,
+    arguments: Sequence[str],
+    environment: Sequence[Setting],
+    group: Group | None,
 ) -> dict[str, t.Any]:
     """Return the container's options for ``community.docker.docker_container``, without secrets."""
     address = _normalise_address(settings["bind_address"])
@@ -409,7 +515,7 @@ def _container(
         "image": re.sub(r":[^/:@]+@", "@", settings["image"]),
         "command": ["serve", settings["model"], *arguments],
         "env": _values(environment),
-        "ports": [f"{_bracketed(address)}:{settings['port']}:{INNER_PORT}"],
+        "ports": [] if group else [f"{_bracketed(address)}:{settings['port']}:{INNER_PORT}"],
         # URL at which the node reaches its own server: the loopback address if the server listens on all addresses.
         "base_url": f"http://{_bracketed(WILDCARD_ADDRESSES.get(address, address))}:{settings['port']}",
         "volumes": [
@@ -430,6 +536,8 @@ def _container(
         "tmpfs": [f"{INNER_TEMPORARY}:exec,mode=1777"] if settings.get("read_only") else [],
         "log_options": {"max-size": settings["log_max_size"], "max-file": str(settings["log_max_files"])},
         "secrets_changed": settings.get("secrets_changed"),
+        # The nodes also exchange data on ports that the kernel chooses, which Docker cannot publish.
+        **({"network_mode": "host", "members": list(group.hosts)} if group else {}),
     }
 
 

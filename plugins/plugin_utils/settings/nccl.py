@@ -97,15 +97,17 @@ def nccl_settings(
     replicas: int = 1,
     stages: int = 1,
     peer_data: Mapping[str, t.Any] | None = None,
+    nodes: int = 1,
 ) -> NcclSettings:
-    """Return the NCCL settings for a server with ``size`` GPUs per replica, in ``stages`` pipeline stages.
+    """Return the NCCL settings for a server with ``size`` GPUs per replica and node, in ``stages`` pipeline stages.
 
     :param measured: bus bandwidth in bytes per second by variant: ``default``, ``p2p_off``, ``shm_off``,
         ``cumem_off``; ``None`` for a variant that failed. Variants that were not measured are absent.
     :param infiniband: whether the node has an InfiniBand device; ``None`` if unknown.
     :param peer_data: the result of ``p2p_check``. A fault that it has proven takes precedence over ``measured``.
+    :param nodes: number of nodes that one replica spans.
     """
-    if size < 2:
+    if size < 2 and nodes < 2:
         return NcclSettings((), (), "one GPU: NCCL is not used")
     link, bandwidth = link_of(topology, size, replicas), dict(measured or {})
     fault = peer_fault(peer_data)

@@ -135,7 +135,7 @@ def test_bad_values_are_refused_in_one_line_or_accepted_with_a_reason(role: str)
 def test_bad_values_are_at_least_four_hundred_and_most_are_refused() -> None:
     accepted = [reason for name, value in CASES if (reason := reason_to_accept(name, value))]
     assert len(CASES) - len(accepted) >= 2000
-    assert len(accepted) < 120
+    assert len(accepted) < 125
     assert set(accepted) == {*ACCEPTED, UNSET}
 
 

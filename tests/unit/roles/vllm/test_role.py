@@ -126,9 +126,100 @@ def test_image_with_another_digest_is_refused(asked: str, matches: bool) -> None
     variables = {
         "_vllm_plan": {"container": {"image": f"mirror/v@{asked}"}},
         "_vllm_repo_digests": ["v@sha256:a"],
+        "_vllm_group_images": [],
     }
-    condition = trusted(check["ansible.builtin.assert"]["that"])
-    assert Templar(loader=DataLoader(), variables=variables).evaluate_conditional(condition) is matches
+    templar = Templar(loader=DataLoader(), variables=variables)
+    conditions = trusted(check["ansible.builtin.assert"]["that"])
+    assert all(templar.evaluate_conditional(condition) for condition in conditions) is matches
+
+
+def test_image_of_a_group_must_have_the_same_content_on_all_hosts() -> None:
+    own = load("vars/main.yml")
+    variables: dict[str, t.Any] = {
+        **{name: trusted(own[name]) for name in ("_vllm_group_images", "_vllm_members")},
+        "_vllm_plan": {"container": {"members": ["a", "b"]}},
+        "hostvars": {name: {"__vllm_image": {"images": [{"Id": f"sha256:{name}"}]}} for name in ("a", "b")},
+    }
+    templar = Templar(loader=DataLoader(), variables=variables)
+    assert templar.template(trusted("{{ _vllm_group_images }}")) == ["a has sha256:a", "b has sha256:b"]
+    variables["hostvars"]["b"] = variables["hostvars"]["a"]
+    templar = Templar(loader=DataLoader(), variables=variables)
+    assert templar.template(trusted("{{ _vllm_group_images }}")) == []
+
+
+def of_group(name: str, hosts: dict[str, dict[str, t.Any]], **facts: t.Any) -> t.Any:
+    """Return the variable ``name`` of the role on the first of ``hosts``, which are the members of a group."""
+    container = {"members": list(hosts), "group_settings": "new"}
+    variables = {
+        **{key: trusted(value) for key, value in load("vars/main.yml").items() if isinstance(value, str)},
+        "hostvars": {host: {**values, "inventory_hostname": host} for host, values in hosts.items()},
+        "inventory_hostname": next(iter(hosts)),
+        "ansible_play_batch": list(hosts),
+        "_vllm_plan": {"container": container},
+        "_vllm_planned_container": container,
+        "_vllm_container": container,
+        **facts,
+    }
+    return Templar(loader=DataLoader(), variables=variables).template(trusted("{{ " + name + " }}"))
+
+
+@pytest.mark.parametrize(
+    ("other", "batch", "missing"),
+    [
+        ({"__vllm_started": "new"}, ["a", "b"], []),
+        ({"__vllm_started": "old"}, ["a", "b"], ["b"]),
+        ({}, ["a", "b"], ["b"]),
+        # An unreachable host leaves the batch.
+        ({"__vllm_started": "new"}, ["a"], ["b"]),
+    ],
+)
+def test_host_of_a_group_has_started_with_the_same_settings(
+    other: dict[str, str], batch: list[str], missing: list[str]
+) -> None:
+    hosts = {"a": {"__vllm_started": "new"}, "b": other}
+    assert of_group("_vllm_not_started", hosts, ansible_play_batch=batch) == missing
+
+
+@pytest.mark.parametrize(
+    ("start", "missing"),
+    [({"state": "ready"}, []), ({"state": "dead"}, ["b"]), ({"failed": True}, ["b"]), (None, ["b"])],
+)
+def test_group_is_ready_only_if_every_host_is(start: dict[str, t.Any] | None, missing: list[str]) -> None:
+    hosts = {"a": {"__vllm_start": {"state": "ready"}}, "b": {} if start is None else {"__vllm_start": start}}
+    assert of_group("_vllm_not_ready", hosts) == missing
+
+
+@pytest.mark.parametrize(("state", "back"), [("ready", True), ("dead", False), (None, False)])
+def test_group_is_rolled_back_only_if_every_host_is(state: str | None, back: bool) -> None:
+    other = {} if state is None else {"__vllm_rollback": {"state": state}}
+    hosts = {"a": {"__vllm_rollback": {"state": "ready"}}, "b": other}
+    assert of_group("_vllm_rolled_back", hosts, _vllm_healthy={"members": ["a", "b"]}) is back
+
+
+@pytest.mark.parametrize("part", ["__vllm_plan", "__vllm_image", "__vllm_secret_files"])
+def test_change_on_one_host_changes_the_settings_of_the_group(part: str) -> None:
+    facts: dict[str, t.Any] = {
+        "__vllm_plan": {"plan": {"fingerprint": "1"}},
+        "__vllm_image": {"images": [{"Id": "1"}]},
+        "__vllm_secret_files": {"results": [{"skipped": True}, {"stat": {"mtime": 1}}]},
+    }
+    changed: dict[str, t.Any] = {
+        "__vllm_plan": {"plan": {"fingerprint": "2"}},
+        "__vllm_image": {"images": [{"Id": "2"}]},
+        "__vllm_secret_files": {"results": [{"skipped": True}, {"stat": {"mtime": 2}}]},
+    }
+    before = of_group("_vllm_group_settings", {"a": facts, "b": facts})
+    assert of_group("_vllm_group_settings", {"a": facts, "b": {**facts, part: changed[part]}}) != before
+
+
+@pytest.mark.parametrize(("actions", "changes"), [([], False), ([{"started": True}], True)])
+def test_all_hosts_of_a_group_change_together(actions: list[dict[str, bool]], changes: bool) -> None:
+    (record,) = [
+        task for task in load("tasks/run.yml") if "__vllm_changes" in str(task.get("ansible.builtin.set_fact"))
+    ]
+    text = record["ansible.builtin.set_fact"]["__vllm_changes"].strip().removeprefix("{{").removesuffix("}}")
+    hosts = {"a": {"__vllm_container": {"actions": []}}, "b": {"__vllm_container": {"actions": actions}}}
+    assert of_group(text, hosts) is changes
 
 
 def test_container_has_the_planned_privileges() -> None:
@@ -151,7 +242,12 @@ def test_last_healthy_server_stops_only_after_the_watchdog_is_running() -> None:
     states = [task["multigpu.vllm.vllm_rollback_watchdog"]["state"] for task in guard]
     assert states == ["started", "running", "renewed"]
     assert keep[-1]["community.docker.docker_container"]["state"] == "stopped"
-    assert start["block"][-1]["ansible.builtin.include_tasks"] == "release.yml"
+    # In a group, no host removes its previous server before all are ready.
+    assert start["block"][-1]["ansible.builtin.include_tasks"] == (
+        "{{ 'agree.yml' if _vllm_in_group else 'release.yml' }}"
+    )
+    fail, release = load("tasks/agree.yml")
+    assert (fail["when"], release["ansible.builtin.include_tasks"]) == ("_vllm_not_ready | length > 0", "release.yml")
 
 
 @pytest.mark.parametrize("rename", [{}, {"failed": False}, {"failed": True}])

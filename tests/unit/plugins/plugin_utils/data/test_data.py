@@ -189,7 +189,7 @@ SCHEMAS: dict[str, Schema] = {
             "secret_arguments": mapped(ARGUMENT),
             "secret_variables": mapped(ARGUMENT, "[A-Z][A-Z0-9_]*"),
             "reserved_arguments": mapped(TEXT),
-            "multi_node_arguments": listed(ARGUMENT),
+            "group_arguments": mapped(TEXT),
         }
     ),
     "tuning": closed(

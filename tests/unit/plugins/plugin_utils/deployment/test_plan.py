@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import re
 import typing as t
+from dataclasses import replace
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import engine_args
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.groups import Group
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.plan import INNER_CACHE, command_line, plan
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.setting import Setting
 
@@ -272,8 +274,6 @@ def test_plan_invalid_value_raises_with_the_variable(changes: dict[str, t.Any], 
         ("-tp 3", 3, "2 or 4 would"),
         ("-tp 8", 8, "needs 8 GPUs, the node has 4"),
         ("--pipeline-parallel-size 2", 2, ""),
-        ("-tp 8 --nnodes 2", 8, ""),
-        ("-tp 3 --nnodes 2", 3, "2 or 4 would"),
     ],
 )
 def test_plan_checks_parallel_sizes_in_extra_args(extra: str, tensor: int, refused: str) -> None:
@@ -286,7 +286,8 @@ def test_plan_checks_parallel_sizes_in_extra_args(extra: str, tensor: int, refus
 @pytest.mark.parametrize(
     ("extra", "text"),
     [("--port 9000", "vllm_port"), ("--host=127.0.0.1", "vllm_bind_address"), ("--uds /run/vllm.sock", "vllm_port"),
-     ("--ssl-certfile a --ssl-keyfile b", "proxy"), ("--headless", "API"), ("--model a/b", "vllm_model"),
+     ("--ssl-certfile a --ssl-keyfile b", "proxy"), ("--headless", "vllm_group"), ("-n 2", "vllm_group"),
+     ("--master-port 1", "vllm_group_port"), ("--data-parallel-address a", "vllm_group"), ("--model a/b", "vllm_model"),
      ("--model=a/b", "vllm_model")],
 )  # fmt: skip
 def test_plan_refuses_reserved_arguments(extra: str, text: str) -> None:
@@ -500,3 +501,90 @@ def test_plan_of_faulty_gpus_avoids_peer_access_with_the_reason() -> None:
     assert deployment["container"]["env"]["NCCL_P2P_DISABLE"] == "1"
     (why,) = [setting["why"] for setting in deployment["environment"] if setting["name"] == "NCCL_P2P_DISABLE"]
     assert why == "Tested: Data between GPUs arrives wrong: GPU 2 to GPU 1."
+
+
+INTERFACES: t.Final = [{"name": "eth0", "addresses": ["203.0.113.7"]}, {"name": "eth1", "addresses": ["10.0.0.2"]}]
+GROUP: t.Final = Group("big", ("a", "b"), 1, ("10.0.0.1", "10.0.0.2"))
+
+
+def planned_in_group(group: Group = GROUP, gpu: dict[str, t.Any] | None = None, **changes: t.Any) -> dict[str, t.Any]:
+    settings = {
+        **SETTINGS,
+        "group_port": 29501,
+        "distributed_backend": "mp",
+        "interfaces": INTERFACES,
+        "infiniband": False,
+        **changes,
+    }
+    return plan(settings, gpus(4) if gpu is None else gpu, MODEL, group)
+
+
+def test_plan_of_a_worker_connects_to_the_head_without_an_api() -> None:
+    deployment = planned_in_group()
+    assert deployment["refused"] == []
+    assert served_arguments(deployment) == {
+        "model": SETTINGS["model"],
+        "tensor_parallel_size": 4,
+        "pipeline_parallel_size": 2,
+        "distributed_executor_backend": "mp",
+        "nnodes": 2,
+        "node_rank": 1,
+        "master_addr": "10.0.0.1",
+        "master_port": 29501,
+        "headless": True,
+    }
+    environment = deployment["container"]["env"]
+    assert environment["VLLM_HOST_IP"] == "10.0.0.2"
+    assert {environment[name] for name in ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME")} == {"eth1"}
+    assert (deployment["container"]["network_mode"], deployment["container"]["ports"]) == ("host", [])
+    assert deployment["container"]["members"] == ["a", "b"]
+    assert deployment["peer_gpus"] == [0, 1, 2, 3]
+
+
+def test_plan_of_a_head_serves_the_api_on_the_network_of_the_node() -> None:
+    deployment = planned_in_group(replace(GROUP, rank=0), interfaces=None, port=8001)
+    arguments = served_arguments(deployment)
+    assert (arguments["host"], arguments["port"], arguments["node_rank"]) == ("127.0.0.1", 8001, 0)
+    assert "headless" not in arguments
+    assert deployment["container"]["base_url"] == "http://127.0.0.1:8001"
+
+
+def test_plan_of_a_node_alone_has_no_setting_of_a_group() -> None:
+    deployment = planned()
+    assert deployment["group"] == {}
+    assert not {"network_mode", "members"} & set(deployment["container"])
+
+
+def test_plan_of_members_with_one_gpu_sets_up_nccl() -> None:
+    environment = planned_in_group(gpu=gpus(1))["container"]["env"]
+    assert (environment["NCCL_DEBUG"], environment["NCCL_IB_DISABLE"]) == ("INFO", "1")
+
+
+def test_plan_of_members_compares_what_must_be_equal() -> None:
+    shared = [planned_in_group(replace(GROUP, rank=rank))["group"]["shared"] for rank in (0, 1)]
+    assert shared[0] == shared[1]
+    other = planned_in_group(
+        gpu={**gpus(4, name="NVIDIA L40S"), "driver_version": "580.65"}, revision="main", max_num_seqs=8
+    )["group"]["shared"]
+    assert {name for name in other if other[name] != shared[0][name]} == {
+        "driver version",
+        "GPU model",
+        "vllm_model_revision",
+        "arguments",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"group": replace(GROUP, addresses=("10.0.0.1", "10.0.0.9"))}, "10.0.0.9 is not an address of the node"),
+        ({"group": replace(GROUP, faults=("a: no GPU",))}, "a: no GPU"),
+        ({"tensor_parallel_size": 8, "pipeline_parallel_size": 1}, "needs RDMA"),
+        ({"extra_args": "--distributed-executor-backend ray"}, "vllm_distributed_backend"),
+        ({"extra_args": "--api-server-count 2"}, "no API server"),
+    ],
+)
+def test_plan_of_a_group_that_cannot_serve_is_refused(changes: dict[str, t.Any], text: str) -> None:
+    refused = planned_in_group(**changes)["refused"]
+    assert len(refused) == 1
+    assert text in refused[0]
