@@ -12,7 +12,7 @@ COVERAGE ?= 90
 # These targets run playbooks, whose modules need not be compiled again in every task.
 unit scenarios molecule molecule-% provisioning: export PYTHONPATH := $(CURDIR)/tests/support/bytecode
 
-.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm test-deployment test-gpu test-eda matrix demo-provision provisioning accessibility bench bench-peers docs changelog release clean
+.PHONY: help setup demo test unit lint sanity integration scenarios molecule test-vllm test-multi-node test-deployment test-gpu test-eda matrix demo-provision provisioning accessibility bench bench-peers docs changelog release clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ demo: setup ## validate three simulated nodes (no GPU needed)
 
 # The scenarios put load on many simulated nodes at once, so only targets without such nodes run beside them. The unit
 # tests are the last of their lane, because they alone use two cores when the other lanes have ended.
-test: setup ## run every check except test-vllm, test-deployment and test-gpu
+test: setup ## run every check except test-vllm, test-multi-node, test-deployment and test-gpu
 	@scripts/test.sh sanity,unit+integration,accessibility+molecule-gpu_host,molecule-default scenarios,lint+provisioning
 
 # Two steps: with --fail-under in the first one, slipcover 1.1.0 loses the results of the pytest-xdist workers.
@@ -54,6 +54,9 @@ molecule-%: setup
 
 test-vllm: setup ## validate a real vLLM on CPU (VLLM_VERSION=0.27.0 selects another release)
 	@tests/real_vllm/run.sh
+
+test-multi-node: setup ## deploy a real vLLM on CPU over two nodes, each with a Docker Engine (needs root and Debian's docker.io)
+	@.venv/bin/python tests/real_vllm/group.py $(ARGS)
 
 test-deployment: setup ## run prepare, deploy, tune and site on a real Docker Engine (needs root and Debian's docker.io)
 	@tests/deployment/run.sh $(ARGS)

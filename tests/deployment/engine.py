@@ -26,8 +26,9 @@ class Engine:
     It does not change firewall rules: published ports use its proxy, and containers have no outgoing connections.
     """
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    def __init__(self, home: Path, namespace: str | None = None) -> None:
+        """Use the directory ``home``. In a network ``namespace``, the engine has no bridge."""
+        self.home, self.namespace = home, namespace
         self.socket = home / "docker.sock"
         self._process: subprocess.Popen[bytes] | None = None
         self._bridge: str | None = None
@@ -42,13 +43,19 @@ class Engine:
 
     def __enter__(self) -> Engine:
         self.home.mkdir(parents=True, exist_ok=True)
-        self._bridge = _add_bridge()
+        enter = []
+        if self.namespace:
+            # ip netns exec would hide the control groups from Docker.
+            enter = ["nsenter", f"--net=/run/netns/{self.namespace}"]
+        else:
+            self._bridge = _add_bridge()
         try:
             with (self.home / "dockerd.log").open("wb") as log:
                 self._process = subprocess.Popen(
                     [
-                        *("dockerd", "--data-root", str(self.home / "data"), "--exec-root", str(self.home / "exec")),
-                        *("--pidfile", str(self.home / "docker.pid"), "--host", self.url, "--bridge", self._bridge),
+                        *(*enter, "dockerd", "--pidfile", str(self.home / "docker.pid")),
+                        *("--data-root", str(self.home / "data"), "--exec-root", str(self.home / "exec")),
+                        *("--host", self.url, "--bridge", self._bridge or "none"),
                         *("--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"),
                     ],
                     stdout=log,

@@ -32,10 +32,11 @@ class Server:
         tensor_parallel_size: int = 2,
         model: Path | None = None,
         arguments: tuple[str, ...] = (),
+        eager: bool = True,
     ) -> None:
         self._venv = home / "venv"
         self._model = model or home / "model"
-        self._arguments = arguments
+        self._arguments = (*(("--enforce-eager",) if eager else ()), *arguments)
         self.log = log
         self.port = _free_port()
         self.size = tensor_parallel_size
@@ -72,7 +73,7 @@ class Server:
             *("serve", str(self._model), "--served-model-name", "small"),
             *("--host", "127.0.0.1", "--port", str(self.port)),
             *("--tensor-parallel-size", str(self.size), "--distributed-executor-backend", "mp"),
-            *("--max-model-len", "2048", "--enforce-eager", *self._arguments),
+            *("--max-model-len", "2048", *self._arguments),
         ]
 
     def _environment(self) -> dict[str, str]:
