@@ -144,14 +144,14 @@ def selected_measurements(tags: Collection[str], inherited: Collection[str]) -> 
 def around_load(measurements: Sequence[str], options: Options) -> tuple[list[str], list[str]]:
     """Return the measurements to take before and after the load test. Without a load test, all are taken before it.
 
-    Those that the options of the validate role turn off are left out.
+    Those that the options of the validate role turn off are left out, and the links, which a separate task measures.
     """
     off = {
         "output": options["output_check"] == "never",
         "peer_data": options["p2p_check"] == "never",
         "nccl_bandwidth": not options["nccl_bandwidth"],
     }
-    chosen = [name for name in measurements if not off.get(name)]
+    chosen = [name for name in measurements if name != "links" and not off.get(name)]
     load = chosen.index("load") if "load" in chosen else len(chosen)
     return chosen[:load], chosen[load + 1 :]
 

@@ -51,6 +51,10 @@ options:
         description: Result of M(multigpu.vllm.output_check).
         type: dict
         default: {}
+      links:
+        description: Result of M(multigpu.vllm.link_check).
+        type: dict
+        default: {}
   expected_throughput:
     description: Expected output tokens per second of one stream.
     type: float

@@ -305,8 +305,8 @@ configuration:
     gpu_memory_utilization: 0.92
 environment:
   description:
-    - The server's variables E(VLLM_*), E(NCCL_*), E(TORCH_NCCL_*) and E(CUDA_VISIBLE_DEVICES), with secrets replaced
-      with C(***). Null if they cannot be read.
+    - The server's variables E(VLLM_*), E(NCCL_*), E(TORCH_NCCL_*), E(CUDA_VISIBLE_DEVICES), E(GLOO_SOCKET_IFNAME) and
+      E(TP_SOCKET_IFNAME), with secrets replaced with C(***). Null if they cannot be read.
   type: dict
   elements: str
   returned: success

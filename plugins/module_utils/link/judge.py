@@ -153,7 +153,7 @@ def _finding(check: str, peers: Sequence[str], judged: Sequence[LinkVerdict], ex
     if chosen.status is Status.PASS:
         rest = f", the worst of {len(judged)} links" if len(judged) > 1 and chosen.value is not None else ""
         return passed(check, chosen.text + rest, **details)
-    fault, rest = FAULTS[chosen.fault], f" and {like - 1} more" if like > 1 else ""
+    fault, rest = FAULTS[chosen.fault], f" (and {counted(like - 1, 'more link')})" if like > 1 else ""
     return (failed if chosen.status is Status.FAIL else warned)(
         check, chosen.text + rest, cause=fault.cause, remedy=fault.remedy, **details
     )

@@ -120,7 +120,7 @@ def parse_options(arguments: Sequence[str]) -> dict[str, Value]:
 
 
 def mask_environment(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return CUDA_VISIBLE_DEVICES and the variables of vLLM, NCCL and Gloo, sorted by name, with secrets masked.
+    """Return CUDA_VISIBLE_DEVICES and the variables of vLLM, NCCL, Gloo and PyTorch, by name, with secrets masked.
 
     :param pairs: the name and value of each environment variable.
     """

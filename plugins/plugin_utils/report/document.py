@@ -154,6 +154,7 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
             "lines": _lines(node),
         },
         "configuration": {"arguments": node.arguments, "environment": node.environment},
+        "links": _links(node),
         "one_stream": stream,
         "output_throughput": throughput,
         "output_streams": best.get("concurrency"),
@@ -172,6 +173,31 @@ def _peers(node: NodeFacts) -> list[dict[str, t.Any]]:
         for pair in node.peer_data.data.get("pairs") or ()
     ]
     return pairs if any(pair["verdict"] != "not_tested" for pair in pairs) else []
+
+
+def _links(node: NodeFacts) -> list[dict[str, t.Any]]:
+    """Return what was measured on the link to each other member of the node's group; empty if it is in none."""
+    return [
+        {
+            "from": node.name,
+            "to": link["peer"],
+            **_pick(link, "status", "goodput", "goodput_parallel", "loss", "path_mtu", "clock_offset"),
+            "round_trip": dict(link["round_trip"]) if link.get("round_trip") else None,
+        }
+        for link in node.links.data.get("links") or ()
+    ]
+
+
+def _networks(nodes: Mapping[str, Mapping[str, t.Any]]) -> list[list[dict[str, t.Any]]]:
+    """Return the links of each group of nodes. Nodes with the same members belong to one group."""
+    groups: dict[frozenset[str], list[dict[str, t.Any]]] = {}
+    for name, node in nodes.items():
+        if links := node["facts"]["links"]:
+            members = frozenset([name, *(link["to"] for link in links)])
+            groups.setdefault(members, []).extend(
+                _pick(link, "from", "to", "status", "goodput", "goodput_parallel") for link in links
+            )
+    return list(groups.values())
 
 
 def _pick(data: Mapping[str, t.Any], *keys: str) -> dict[str, t.Any]:
@@ -332,6 +358,6 @@ def report_document(
             "cost": fleet_cost(nodes),
         },
         "hosts": nodes,
-        "fleet": {"title": AREAS["fleet"], "findings": as_dicts(fleet_findings)},
+        "fleet": {"title": AREAS["fleet"], "findings": as_dicts(fleet_findings), "networks": _networks(nodes)},
     }
     return t.cast("dict[str, t.Any]", redact(document, known_secrets(secrets)))

@@ -148,6 +148,44 @@ def peer(pair: t.Mapping[str, t.Any] | None) -> str:
     return f"{three_digits((pair['bandwidth'] or 0.0) / 1e9)}{' !' if pair['verdict'] == 'slow' else ''}"
 
 
+#: Explains the cells of ``link``.
+LINK_LEGEND: t.Final = (
+    "Gbit/s that the node of the row sends to the node of the column. !: a warning, !!: a failure, -: not tested"
+)
+
+
+def link(pair: t.Mapping[str, t.Any] | None) -> str:
+    """Format the status and the goodput of a link, such as ``9.41``, ``0.76 !`` or ``!!``."""
+    if pair is None or pair["status"] == "not_tested":
+        return "-"
+    mark = {"warn": "!", "fail": "!!"}.get(pair["status"], "")
+    return " ".join(part for part in (gbit(goodput(pair)), mark) if part)
+
+
+def goodput(pair: t.Mapping[str, t.Any]) -> float | None:
+    """Return the larger goodput of one and of several streams in bytes/s, or None if neither was measured."""
+    return max((pair[name] for name in ("goodput", "goodput_parallel") if pair[name] is not None), default=None)
+
+
+def gbit(rate: float | None) -> str:
+    """Format a rate in bytes/s as Gbit/s with three digits; an unknown rate is an empty text."""
+    return "" if rate is None else f"{8 * rate / 1e9:.3g}"
+
+
+def link_cells(pair: t.Mapping[str, t.Any]) -> list[str]:
+    """Return the cells of a link's row in the order of ``LINK_COLUMNS``."""
+    times = pair["round_trip"] or {"p50": None, "p99": None}
+    p50, p99 = (None if value is None else f"{1000 * value:.3g}" for value in (times["p50"], times["p99"]))
+    clock = None if pair["clock_offset"] is None else f"{1000 * pair['clock_offset']:.3f}"
+    share = None if pair["loss"] is None else f"{100 * pair['loss']:.2g} %"
+    rates = (gbit(pair[name]) or None for name in ("goodput_parallel", "goodput"))
+    return [cell(value) for value in (*rates, p50, p99, share, pair["path_mtu"], clock)]
+
+
+#: Columns of the table of a node's links: Gbit/s with eight streams and with one, milliseconds, bytes, milliseconds.
+LINK_COLUMNS: t.Final = ("Gbit/s", "1 stream", "RTT ms", "p99", "loss", "MTU", "clock ms")
+
+
 def dollars(amount: float) -> str:
     """Format dollars with two decimals (``3.57``); amounts below 1 get three significant digits (``0.0841``)."""
     return f"{amount:.2f}" if amount >= 1 else f"{amount:.3g}"

@@ -78,6 +78,8 @@ def environment() -> jinja2.Environment:
         cost=figures.cost,
         latencies=figures.latencies,
         peer=figures.peer,
+        link=figures.link,
+        link_cells=figures.link_cells,
         peer_matrix=tables.peer_matrix,
         load_sources=tables.load_sources,
         section_word=tables.section_word,
@@ -94,6 +96,8 @@ def environment() -> jinja2.Environment:
         measured=measured,
         legend=topology_legend,
         peer_legend=figures.PEER_LEGEND,
+        link_columns=figures.LINK_COLUMNS,
+        link_legend=figures.LINK_LEGEND,
         symbols=UNICODE.symbols,
         words=_WORDS,
     )

@@ -103,6 +103,7 @@ def fleet(document: Document, style: Style) -> Iterator[str]:
     for finding in document["fleet"]["findings"]:
         if finding["status"] in ("fail", "warn"):
             yield from style.wrap(finding["summary"], f" {style.symbols[finding['status']]} ")
+    yield from networks(document, style)
 
 
 def _node_row(name: str, node: Document, width: int, verdict: int, style: Style) -> str:
@@ -148,9 +149,9 @@ def topology(node: Document, style: Style) -> Iterator[str]:
         yield f"{_INDENT}GPU {number:<2}" + "".join(f"{cell or '-':>{width}}" for cell in row)
 
 
-def peer_matrix(pairs: Sequence[Document]) -> dict[int, list[Document | None]]:
-    """Return a row for each GPU that writes, with a pair for each GPU that receives, or None for the GPU itself."""
-    gpus = sorted({pair["from"] for pair in pairs})
+def peer_matrix(pairs: Sequence[Document]) -> dict[t.Any, list[Document | None]]:
+    """Return a row for each sender, with a pair for each receiver, or None for the sender itself."""
+    gpus = list(dict.fromkeys([*(pair["from"] for pair in pairs), *(pair["to"] for pair in pairs)]))
     by_gpus = {(pair["from"], pair["to"]): pair for pair in pairs}
     return {row: [by_gpus.get((row, column)) for column in gpus] for row in gpus}
 
@@ -164,6 +165,34 @@ def peers(node: Document, style: Style) -> Iterator[str]:
     for row, pairs in matrix.items():
         yield f"{_INDENT}GPU {row:<2}" + "".join(f"{'X' if pair is None else figures.peer(pair):>8}" for pair in pairs)
     yield from style.wrap(figures.PEER_LEGEND, _INDENT)
+
+
+def links(node: Document, style: Style) -> Iterator[str]:
+    """Yield a row for the link to each other member of the node's group."""
+    rows = [(link["to"], figures.link_cells(link)) for link in node["facts"]["links"]]
+    if not rows:
+        return
+    widths = [max(6, len(column)) for column in figures.LINK_COLUMNS]
+    room = WIDTH - len(_INDENT) - sum(column + 2 for column in widths)
+    width = min(room, max(len("to"), *(len(name) for name, _cells in rows)))
+    for name, cells in (("to", figures.LINK_COLUMNS), *rows):
+        columns = zip(cells, widths, strict=True)
+        yield f"{_INDENT}{style.fit(name, width):<{width}}" + "".join(f"  {cell:>{column}}" for cell, column in columns)
+
+
+def networks(document: Document, style: Style) -> Iterator[str]:
+    """Yield a matrix of the links of each group that fits into 80 columns."""
+    for pairs in document["fleet"]["networks"]:
+        matrix = peer_matrix(pairs)
+        width = max(9, *(len(str(name)) + 1 for name in matrix))
+        if 3 + width * (len(matrix) + 1) > WIDTH:
+            continue
+        yield ""
+        yield f"   {'':<{width}}" + "".join(f"{name:>{width}}" for name in matrix)
+        for row, cells in matrix.items():
+            shown = ("X" if column == row else figures.link(cell) for column, cell in zip(matrix, cells, strict=True))
+            yield f"   {row:<{width}}" + "".join(f"{text:>{width}}" for text in shown)
+        yield from style.wrap(figures.LINK_LEGEND, "   ")
 
 
 def nccl(node: Document, style: Style) -> Iterator[str]:

@@ -98,6 +98,7 @@ _TABLES: t.Final = {
     "performance": tables.load,
     "utilisation": tables.utilisation,
     "configuration": tables.settings,
+    "network": tables.links,
 }
 
 

@@ -24,6 +24,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import (
     hardware,
     memory,
     nccl,
+    network,
     output,
     performance,
     utilisation,
@@ -41,6 +42,7 @@ RULES: t.Final[dict[str, Callable[[NodeFacts], list[Finding]]]] = {
     "utilisation": utilisation.evaluate,
     "configuration": configuration.evaluate,
     "output": output.evaluate,
+    "network": network.evaluate,
 }
 
 #: Measurements that the checks in an area need, and exceptions for individual checks.
@@ -58,6 +60,8 @@ _NEEDS: t.Final[dict[str, tuple[str, ...]]] = {
     "utilisation": ("load",),
     "configuration": ("tensor_parallel",),
     "output": ("output",),
+    "network": ("links",),
+    "network.host_name": ("links", "tensor_parallel"),
 }
 
 #: Tags that select each measurement: the areas whose rules or diagnoses read it, and its own tag.
@@ -65,7 +69,8 @@ SELECTED_BY: t.Final[dict[str, tuple[str, ...]]] = {
     name: tuple(tags.split())
     for name, tags in {
         "gpu": "hardware tensor_parallel memory nccl performance utilisation p2p_check nccl_bandwidth",
-        "tensor_parallel": "tensor_parallel memory nccl performance utilisation configuration output",
+        "tensor_parallel": "tensor_parallel memory nccl performance utilisation configuration output network",
+        "links": "network",
         "load": "performance utilisation",
         "output": "output output_check",
         "logs": "hardware memory nccl performance configuration",
@@ -88,7 +93,11 @@ _MAIN: t.Final[dict[str, tuple[str, ...]]] = {
     "utilisation": ("utilisation.active",),
     "configuration": ("configuration.arguments", "configuration.environment"),
     "output": ("output.valid",),
+    "network": ("network.ports",),
 }
+
+#: Areas that not every node has, each with its measurement.
+_OPTIONAL: t.Final = {"output": "output", "network": "links"}
 
 _CHECK_ORDER: t.Final = {check: position for position, check in enumerate(CHECKS)}
 
@@ -125,9 +134,13 @@ def needs(area: str) -> dict[str, tuple[str, ...]]:
 def judge(node: NodeFacts, areas: Collection[str] = tuple(RULES)) -> list[Section]:
     """Return one report section for each area. If an area is not in ``areas``, its checks count as not tested.
 
-    The answers have a section only if they were to be checked.
+    Areas in ``_OPTIONAL`` have a section only if they were to be checked.
     """
-    return [_section(node, area, area in areas) for area in RULES if area != "output" or node.output.requested]
+    return [
+        _section(node, area, area in areas)
+        for area in RULES
+        if area not in _OPTIONAL or node.measurement(_OPTIONAL[area]).requested
+    ]
 
 
 def _section(node: NodeFacts, area: str, selected: bool) -> Section:

@@ -20,6 +20,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.settings.version imp
 MEASUREMENTS: t.Final[dict[str, str]] = {
     "gpu": "gpu_facts",
     "tensor_parallel": "vllm_tp_check",
+    "links": "link_check",
     "load": "throughput_probe",
     "output": "output_check",
     "logs": "nccl_log_scan",
@@ -105,6 +106,7 @@ class NodeFacts:
     logs: Measurement
     peer_data: Measurement = Measurement("p2p_check", reason="p2p_check was not run")
     nccl_bandwidth: Measurement = Measurement("nccl_bandwidth", reason="nccl_bandwidth was not run")
+    links: Measurement = Measurement("link_check", reason="link_check was not run")
     output: Measurement = Measurement("output_check", reason="output_check was not run")
     options: JudgingOptions = JudgingOptions()
     check_mode: bool = False

@@ -301,8 +301,11 @@ def test_tags_without_a_section_warn(check: Check, warnings: list[str]) -> None:
 @pytest.mark.parametrize(
     ("skipped", "rest"),
     [
-        (["performance", "mine", "utilisation"], "hardware,tensor_parallel,memory,nccl,configuration,output"),
-        (["nccl_bandwidth"], "hardware,tensor_parallel,memory,nccl,performance,utilisation,configuration,output"),
+        (["performance", "mine", "utilisation"], "hardware,tensor_parallel,memory,nccl,configuration,output,network"),
+        (
+            ["nccl_bandwidth"],
+            "hardware,tensor_parallel,memory,nccl,performance,utilisation,configuration,output,network",
+        ),
     ],
 )
 def test_skip_tags_of_a_section_suggest_tags_of_the_others(skipped: list[str], rest: str) -> None:

@@ -14,6 +14,8 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.device import em
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import node_document, report_document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import JudgingOptions, NodeFacts
+from ansible_collections.multigpu.vllm.tests.support import links
+from ansible_collections.multigpu.vllm.tests.support.links import HEALTHY, UNMEASURED
 
 GIB = 2**30
 Results = dict[str, dict[str, t.Any]]
@@ -223,6 +225,26 @@ def lost_halfway() -> Results:
 def crashed_probe() -> Results:
     """Return the results of a node on which the load failed."""
     return {**healthy_results(), "load": {"failed": True, "msg": "Traceback: boom"}}
+
+
+def group_hosts() -> dict[str, dict[str, t.Any] | None]:
+    """Return the report entries of a group of three nodes, of which gpu-03 has a slow network and one did not run."""
+    slow = HEALTHY | {"goodput": 20e6, "goodput_parallel": 24.2e6}
+    silent = UNMEASURED | {"reason": "silent", "error": "timed out", "peer": "gpu-04"}
+    names = ("gpu-01", "gpu-02", "gpu-03")
+    return {
+        own: judged_node(
+            own,
+            healthy_results()
+            | {
+                "links": links.result(
+                    *((slow if "gpu-03" in (own, peer) else HEALTHY) | {"peer": peer} for peer in names if peer != own),
+                    silent,
+                )
+            },
+        )
+        for own in names
+    }
 
 
 @pytest.fixture

@@ -140,7 +140,11 @@ def test_bad_values_are_at_least_four_hundred_and_most_are_refused() -> None:
 
 
 def test_every_option_has_limits_or_choices() -> None:
-    suboptions = {f"provision_fleet.{key}": option for key, option in OPTIONS["provision_fleet"]["options"].items()}
+    suboptions = {
+        f"{name}.{key}": option
+        for name in ("provision_fleet", "validate_link_limits")
+        for key, option in OPTIONS[name]["options"].items()
+    }
     limited = {
         name
         for name, option in {**OPTIONS, **suboptions}.items()

@@ -65,7 +65,7 @@ def test_measurements_get_options_that_their_modules_have(
 ) -> None:
     expression = trust_as_template(load("vars/main.yml")["_validate_measurement_options"])
     options = Templar(loader=DataLoader(), variables=DEFAULTS | variables).template(expression)
-    assert set(options) == set(MEASUREMENTS) - {"load"}
+    assert set(options) == set(MEASUREMENTS) - {"links", "load"}
     for name, given in options.items():
         assert set(given) <= set(NODE_MEASUREMENTS[name].arguments)
     assert options["tensor_parallel"]["log_path"] == log_path
@@ -87,8 +87,9 @@ def test_measurement_is_selected_by_the_areas_of_the_checks_that_need_it() -> No
 
 
 def test_measurements_are_skipped_on_an_unreachable_node() -> None:
-    before, load_test, after = (block["block"][0] for block in measuring_blocks().values())
+    before, link_check, load_test, after = (block["block"][0] for block in measuring_blocks().values())
     assert "when" not in before
+    assert link_check["when"].endswith("and not _validate_unreachable")
     assert load_test["when"] == "not (_validate_unreachable or _validate_from_load_hosts)"
     assert after["when"] == "__validate_checked.after_load | length > 0 and not _validate_unreachable"
     assert load("tasks/measure.yml")[-1]["ignore_unreachable"] is True
@@ -137,7 +138,9 @@ def test_measurements_after_the_time_limit_are_not_tested(tmp_path: Path) -> Non
     results = run_measurements(tmp_path, validate_max_duration=2, ansible_python_interpreter=str(hanging))
     reasons = {key: Measurement.from_result(key, result).reason for key, result in results.items()}
     assert reasons == {
-        key: f"{key} had not finished after validate_max_duration" for key in MEASUREMENTS if key != "nccl_bandwidth"
+        key: f"{key} was skipped" if key == "links" else f"{key} had not finished after validate_max_duration"
+        for key in MEASUREMENTS
+        if key != "nccl_bandwidth"
     }
 
 
@@ -170,7 +173,7 @@ def test_failed_call_is_the_result_of_each_of_its_measurements(tasks: dict[str, 
     variables = {f"__validate_{name}": result for name, result in tasks.items()}
     variables |= {"__validate_checked": {"before_load": ["gpu"], "after_load": ["logs"]}}
     expression = trust_as_template(load("vars/main.yml")["_validate_results"])
-    assert Templar(loader=DataLoader(), variables=variables).template(expression) == results | {"load": {}}
+    assert Templar(loader=DataLoader(), variables=variables).template(expression) == results | {"links": {}, "load": {}}
 
 
 def test_options_in_the_report_contain_no_secret() -> None:

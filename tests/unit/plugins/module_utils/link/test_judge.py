@@ -8,30 +8,10 @@ import typing as t
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status
 from ansible_collections.multigpu.vllm.plugins.module_utils.link import judge
-
-NODE = {"address": "10.0.0.1", "host_name": "gpu-01", "host_addresses": ["10.0.0.1"]}
-#: What link_check measured over a veth pair that ``tc tbf`` limits to 1 Gbit/s.
-HEALTHY = {
-    "peer": "gpu-02",
-    "address": "10.0.0.2",
-    "reason": None,
-    "error": None,
-    "round_trip": {"p50": 2.09e-05, "p99": 1.55e-04},
-    "clock_offset": 6.7e-07,
-    "mtu": 1500,
-    "peer_mtu": 1500,
-    "path_mtu": 1500,
-    "port_error": None,
-    "loss": 0.0,
-    "retransmits": 0.0,
-    "goodput": 118.63e6,
-    "goodput_parallel": 119.53e6,
-}
-UNMEASURED = {key: None if key not in ("peer", "address") else value for key, value in HEALTHY.items()}
-PLAN = {"goodput": 125e6}
+from ansible_collections.multigpu.vllm.tests.support.links import HEALTHY, LIMITS, NODE, UNMEASURED
 
 
-def judged(*links: dict[str, t.Any], limits: dict[str, float] = PLAN, **node: t.Any) -> dict[str, Finding]:
+def judged(*links: dict[str, t.Any], limits: dict[str, float] = LIMITS, **node: t.Any) -> dict[str, Finding]:
     verdicts = judge.verdicts(links, limits)
     return {item.check: item for item in judge.findings(NODE | node, links, verdicts, limits)}
 
@@ -103,7 +83,7 @@ def test_finding_with_one_unmeasured_link_is_not_tested() -> None:
 def test_finding_names_the_worst_of_several_links() -> None:
     links = [HEALTHY | {"peer": f"gpu-0{number}", "loss": loss} for number, loss in ((2, 0.01), (3, 0.04), (4, 0.0))]
     finding = judged(*links)["network.loss"]
-    assert finding.summary == "4 % of the packets to gpu-03 are lost and 1 more"
+    assert finding.summary == "4 % of the packets to gpu-03 are lost (and 1 more link)"
     assert list(finding.evidence["links"]) == ["gpu-02", "gpu-03", "gpu-04"]
     assert judged(*links)["network.round_trip"].summary.endswith(", the worst of 3 links")
 
@@ -145,4 +125,4 @@ def test_findings_without_other_members_are_not_tested() -> None:
 
 def test_statuses_are_the_worst_of_the_tested_checks_of_each_link() -> None:
     links = [HEALTHY, HEALTHY | {"path_mtu": 1400}, UNMEASURED | {"reason": "absent"}, HEALTHY | {"loss": None}]
-    assert judge.statuses(judge.verdicts(links, PLAN)) == ["pass", "fail", "not_tested", "pass"]
+    assert judge.statuses(judge.verdicts(links, LIMITS)) == ["pass", "fail", "not_tested", "pass"]

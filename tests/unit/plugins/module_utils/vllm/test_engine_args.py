@@ -96,10 +96,12 @@ def test_mask_environment_keeps_variables_of_the_server() -> None:
         ("NCCL_DEBUG", "INFO"),
         ("HF_TOKEN", "x"),
         ("CUDA_VISIBLE_DEVICES", "0,1"),
+        ("GLOO_SOCKET_IFNAME", "eth1"),
         ("PATH", "/"),
     ]
     assert engine_args.mask_environment(pairs) == {
         "CUDA_VISIBLE_DEVICES": "0,1",
+        "GLOO_SOCKET_IFNAME": "eth1",
         "NCCL_DEBUG": "INFO",
         "VLLM_API_KEY": "***",
     }

@@ -35,6 +35,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.model impo
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import JudgingOptions, NodeFacts
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.expected_speed import Setup, model_bound
+from ansible_collections.multigpu.vllm.tests.support import links
 
 GIB = 2**30
 #: Qwen2.5-Coder-14B-Instruct-AWQ.
@@ -100,6 +101,7 @@ class Situation:
 
     peer_data: dict[str, t.Any] | None = None
     output: dict[str, t.Any] | None = None
+    links: list[dict[str, t.Any]] | None = None
     transport: str | None = "P2P/CUMEM"
     booted: bool = True
     loaded: bool = True
@@ -134,7 +136,8 @@ class Situation:
             "load": self._load(),
             "logs": log_scan.run({"text": "\n".join(self._lines())}, WithoutGrep()),
         }
-        optional = {"peer_data": self.peer_data, "output": self.output}
+        link_result = None if self.links is None else links.result(*self.links)
+        optional = {"peer_data": self.peer_data, "output": self.output, "links": link_result}
         results |= {name: result for name, result in optional.items() if result is not None}
         options = JudgingOptions(expected_throughput=self.expected_throughput, **self.options)
         return NodeFacts.from_results("node-01", results, options=options)

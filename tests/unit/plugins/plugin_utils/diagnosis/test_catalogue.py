@@ -15,6 +15,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.diagnosis.catalogue 
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import RULES as JUDGING_RULES
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import Section, judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
+from ansible_collections.multigpu.vllm.tests.support.links import HEALTHY
 from ansible_collections.multigpu.vllm.tests.support.peer_data import hanging
 
 Build = Callable[..., t.Any]
@@ -137,6 +138,15 @@ SITUATIONS: list[Row] = [
         {"tp": 1, "dp": 4, "utilisation": [90, 90, 90, 2]},
         {"gpus.idle_under_load"},
     ),
+    # --- the network between nodes ----------------------------------------------------------------------------------
+    ("member of a group with a good network", {"links": [HEALTHY]}, set()),
+    (
+        "random ports blocked, the server does not start",
+        {"links": [HEALTHY | {"port_error": "timed out"}], "failure": "connection_refused"},
+        {"network.broken"},
+    ),
+    ("different MTUs", {"links": [HEALTHY | {"peer_mtu": 9000}]}, set()),
+    ("a lossy network", {"links": [HEALTHY | {"loss": 0.01}], "speed": 0.3}, {"network.slow"}),
     # --- paths between the GPUs (multi-GPU guide, issue 2) ----------------------------------------------------------
     (
         "P2P and SHM switched off",

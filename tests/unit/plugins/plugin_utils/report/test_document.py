@@ -26,7 +26,11 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document impo
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.judge import Section, judge
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.node import NodeFacts
 from ansible_collections.multigpu.vllm.tests.support.peer_data import hanging, healthy
-from ansible_collections.multigpu.vllm.tests.unit.plugins.plugin_utils.conftest import idle_gpus, judged_node
+from ansible_collections.multigpu.vllm.tests.unit.plugins.plugin_utils.conftest import (
+    group_hosts,
+    idle_gpus,
+    judged_node,
+)
 
 SCHEMA = json.loads((Path(__file__).parents[5] / "docs/report.schema.json").read_text(encoding="utf-8"))
 RUN = {
@@ -224,3 +228,18 @@ def test_document_has_the_tested_pairs(results: dict, result: dict, verdicts: li
     report = report_document({"n": entry}, run=RUN, secrets=["pass"])
     jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(json.dumps(report)))
     assert all(pair["bandwidth"] > 300e9 for pair in peers)
+
+
+def test_document_has_the_links_of_a_group() -> None:
+    report = report_document(group_hosts(), run=RUN)
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(json.dumps(report)))
+    assert [link["to"] for link in report["hosts"]["gpu-02"]["facts"]["links"]] == ["gpu-01", "gpu-03", "gpu-04"]
+    (network,) = report["fleet"]["networks"]
+    assert len(network) == 9
+    assert network[0] == {
+        "from": "gpu-01",
+        "to": "gpu-02",
+        "status": "pass",
+        "goodput": 118.63e6,
+        "goodput_parallel": 119.53e6,
+    }

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import problem_list
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import ROWS, report_document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.html import UNFOLDED, report_html, topology_legend
+from ansible_collections.multigpu.vllm.tests.unit.plugins.plugin_utils.conftest import group_hosts
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 ATTACK = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -220,6 +221,13 @@ def test_html_shows_the_data_between_gpus_only_if_it_was_tested(fleet: dict) -> 
     text = Page(report_html(fleet)).text
     assert "writes to the GPU" in text
     assert "346" in text
+
+
+def test_html_shows_the_network_of_a_group(fleet: dict) -> None:
+    assert "Network between nodes" not in Page(report_html(fleet)).text
+    text = Page(report_html(report_document(group_hosts(), run=fleet["run"]))).text
+    assert "0.194 !!" in text
+    assert "Links to the other members" in text
 
 
 def test_html_renders_empty_fleet(fleet: dict) -> None:

@@ -10,7 +10,9 @@ import itertools
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report import tables
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.document import report_document
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import ASCII, UNICODE
+from ansible_collections.multigpu.vllm.tests.unit.plugins.plugin_utils.conftest import group_hosts
 
 
 def test_fleet_lists_worst_first(fleet: dict) -> None:
@@ -211,3 +213,41 @@ def test_gpus_are_separated_from_their_matrices(fleet: dict) -> None:
     assert list(tables.gpus(node, ASCII)).count("") == 1
     node["facts"]["gpus"]["peers"] = peers_of(2)
     assert list(tables.gpus(node, ASCII)).count("") == 2
+
+
+def test_links_have_a_row_for_each_member() -> None:
+    node = group_hosts()["gpu-01"]
+    assert node is not None
+    head, *rows = [line.split() for line in tables.links(node, ASCII)]
+    assert head == ["to", "Gbit/s", "1", "stream", "RTT", "ms", "p99", "loss", "MTU", "clock", "ms"]
+    assert rows == [
+        ["gpu-02", "0.956", "0.949", "0.0209", "0.155", "0", "%", "1500", "0.001"],
+        ["gpu-03", "0.194", "0.16", "0.0209", "0.155", "0", "%", "1500", "0.001"],
+        ["gpu-04", *["-"] * 7],
+    ]
+    long = copy.deepcopy(node)
+    long["facts"]["links"][0]["to"] = "a" * 100
+    assert max(map(len, tables.links(long, ASCII))) <= 80
+
+
+def test_networks_are_a_matrix_of_the_group() -> None:
+    document = report_document(group_hosts(), run={})
+    _blank, *rows, first_line, _second_line = tables.networks(document, ASCII)
+    assert [row.split() for row in rows] == [
+        ["gpu-01", "gpu-02", "gpu-03", "gpu-04"],
+        ["gpu-01", "X", "0.956", "0.194", "!!", "!!"],
+        ["gpu-02", "0.956", "X", "0.194", "!!", "!!"],
+        ["gpu-03", "0.194", "!!", "0.194", "!!", "X", "!!"],
+        ["gpu-04", "-", "-", "-", "X"],
+    ]
+    assert first_line.strip().startswith("Gbit/s that the node of the row sends")
+
+
+def test_networks_too_wide_for_the_text_are_left_out() -> None:
+    pairs = [{"from": f"node-{number}", "to": "node-0", "status": "pass"} for number in range(1, 12)]
+    assert list(tables.networks({"fleet": {"networks": [pairs]}}, ASCII)) == []
+
+
+def test_hosts_without_group_have_no_links(fleet: dict) -> None:
+    assert list(tables.links(fleet["hosts"]["healthy"], ASCII)) == []
+    assert list(tables.networks(fleet, ASCII)) == []
