@@ -175,11 +175,13 @@ def test_mutated_results_cost_only_their_node(
             text = json.dumps(document["hosts"]["bad"], allow_nan=False, ensure_ascii=False)
             assert {name: document["hosts"][name] for name in peers} == peers, path
         else:
-            nodes = {name: {"node": node} for name, node in hosts.items()}
+            # One other node suffices, because each takes as long as the mutated one.
+            peer = next(iter(peers))
+            nodes = {name: {"node": hosts[name]} for name in (peer, "bad")}
             arguments = {"nodes": nodes, "directory": str(tmp_path), "formats": list(FORMATS)}
             run_action(report.ActionModule, arguments)
             document = strict_json((tmp_path / "report.json").read_text(encoding="utf-8"))
-            assert {name: document["hosts"][name] for name in peers} == expected, path
+            assert document["hosts"][peer] == expected[peer], path
             text = "\n".join([*(file.read_text(encoding="utf-8") for file in tmp_path.iterdir()), shown.pop()])
         schema.validate({**document, "hosts": {"bad": unseen(document["hosts"]["bad"], seen)}})
         assert printable(text) == text, path
