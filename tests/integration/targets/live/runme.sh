@@ -4,4 +4,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Check the live display on a terminal, in a pipe and in interrupted runs, on simulated nodes.
 set -euo pipefail
+# Without bytecode, each task compiles its module again.
+export PYTHONPATH=$ANSIBLE_COLLECTIONS_PATH/ansible_collections/multigpu/vllm/tests/support/bytecode:$PYTHONPATH
 exec python watch.py "${OUTPUT_DIR:-$(mktemp -d)}"

@@ -159,7 +159,8 @@ def interrupted(playbook: str, inventory: Path, number: int, until: str, **varia
     process = start(playbook, inventory, sink, **variables)
     os.close(sink)
     chunks = read(source, lambda text: re.search(until, text) is not None)
-    check(re.search(until, text_of(chunks)) is not None, f"{playbook} is running")
+    text = text_of(chunks)
+    check(re.search(until, text) is not None, f"{playbook} is running, not:\n{text}")
     process.send_signal(number)
     try:
         process.wait(timeout=2 * CLEANUP)
