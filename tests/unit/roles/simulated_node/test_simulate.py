@@ -122,8 +122,8 @@ def test_start_stopped_rank_has_a_stopped_process_and_a_server_without_tokens(st
     with socket.create_connection(("127.0.0.1", node["port"])) as client:
         body = json.dumps({"prompt": "a", "stream": True}).encode()
         client.sendall(b"POST /v1/completions HTTP/1.1\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
-        client.settimeout(0.3)
         assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        client.settimeout(0.3)
         with pytest.raises(TimeoutError):
             client.recv(1)
 
