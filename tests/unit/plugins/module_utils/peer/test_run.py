@@ -37,15 +37,16 @@ def test_run_of_healthy_gpus_passes_on_every_layer(fake_gpus: Callable[[str], Co
 
 
 @pytest.mark.parametrize(
-    ("fault", "layers", "status", "where"),
+    ("gpus", "fault", "layers", "status", "where"),
     [
-        ("mirror", {"copies": "corrupts", "custom_all_reduce": "corrupts"}, "fail", "GPU 2 to GPU 1"),
-        ("byte", {"copies": "corrupts", "custom_all_reduce": "corrupts"}, "fail", "GPU 2 to GPU 1"),
-        ("large", {"copies": "corrupts", "custom_all_reduce": "corrupts"}, "fail", "GPU 2 to GPU 1"),
-        ("slow", {"copies": "slow", "custom_all_reduce": "slow"}, "warn", "GPU 2 to GPU 1"),
-        ("sum", {"nccl": "corrupts"}, "fail", "all-reduce over GPUs 1, 2"),
-        ("always", {"nccl": "inconclusive"}, "fail", "all-reduce over GPUs 1, 2"),
+        ([1, 2], "mirror", {"copies": "corrupts", "custom_all_reduce": "corrupts"}, "fail", "GPU 2 to GPU 1"),
+        ([0, 1, 2], "byte", {"copies": "corrupts", "custom_all_reduce": "corrupts"}, "fail", "GPU 2 to GPU 1"),
+        ([1, 2], "large", {"copies": "corrupts", "custom_all_reduce": "corrupts"}, "fail", "GPU 2 to GPU 1"),
+        ([0, 1, 2], "slow", {"copies": "slow", "custom_all_reduce": "slow"}, "warn", "GPU 2 to GPU 1"),
+        ([0, 1, 2], "sum", {"nccl": "corrupts"}, "fail", "all-reduce over GPUs 1, 2"),
+        ([1, 2], "always", {"nccl": "inconclusive"}, "fail", "all-reduce over GPUs 1, 2"),
         (
+            [1, 2],
             "denied",
             {"driver": "unsupported", "copies": "unsupported", "custom_all_reduce": "unsupported"},
             "pass",
@@ -54,9 +55,14 @@ def test_run_of_healthy_gpus_passes_on_every_layer(fake_gpus: Callable[[str], Co
     ],
 )
 def test_run_names_the_faulty_pair(
-    fake_gpus: Callable[[str], Commands], fault: str, layers: dict[str, str], status: str, where: str | None
+    fake_gpus: Callable[[str], Commands],
+    gpus: list[int],
+    fault: str,
+    layers: dict[str, str],
+    status: str,
+    where: str | None,
 ) -> None:
-    result = result_of(fake_gpus(f"{fault}:2-1"))
+    result = result_of(fake_gpus(f"{fault}:2-1"), gpus=gpus)
     (finding,) = result["findings"]
     assert result["layers"] == {**GOOD, **layers}
     assert finding["status"] == status
