@@ -69,6 +69,8 @@ PYTHON
 }
 
 main() {
+    # Ruff checks the style of all Python files.
+    if [ "$1" = sanity ]; then set -- "$@" --skip-test pep8; fi
     copy_tree "$1"
     prepare_home "$CACHE/home"
     export HOME=$CACHE/home
