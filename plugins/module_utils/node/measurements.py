@@ -169,6 +169,10 @@ def _send_result(take: Callable[[], Result], pipe: int) -> t.NoReturn:
     status = 1
     try:
         os.setpgid(0, 0)
+        # SSH waits until all programs have closed its pipes, also a process that cannot be killed.
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):
+            os.dup2(null, descriptor)
         try:
             text = json.dumps(take())
         except ValueError as error:

@@ -62,6 +62,13 @@ def test_isolated_unexpected_error_has_its_type_and_traceback(take: t.Callable[[
     assert result["failed"] and "Error: " in result["msg"] and "Traceback" in result["exception"]
 
 
+def test_isolated_process_does_not_hold_the_pipes_of_ssh() -> None:
+    def descriptors() -> subject.Result:
+        return {"files": [os.readlink(f"/proc/self/fd/{number}") for number in range(3)]}
+
+    assert subject.isolated(descriptors, 60) == {"files": [os.devnull] * 3}
+
+
 def test_isolated_after_the_time_is_killed_with_its_programs() -> None:
     reading, writing = os.pipe()
 
