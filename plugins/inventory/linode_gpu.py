@@ -127,7 +127,19 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.listing impor
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.module import API_ARGUMENTS, open_api
 
 #: Keys of a summary that become host variables with the prefix ``linode_``. ``ansible_host`` comes from the address.
-VARIABLES: t.Final = ("id", "type", "region", "image", "status", "gpus", "tags", "ipv4", "ipv6", "hourly_price")
+VARIABLES: t.Final = (
+    "id",
+    "type",
+    "region",
+    "image",
+    "status",
+    "gpus",
+    "tags",
+    "ipv4",
+    "ipv6",
+    "hourly_price",
+    "network_out",
+)
 
 
 def matching(instances: list[dict[str, t.Any]], options: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:

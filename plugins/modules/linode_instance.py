@@ -235,6 +235,7 @@ instance:
     vpc_address: 10.0.0.2
     gpus: 4
     hourly_price: 3.57
+    network_out: 8000
     tags: [vllm]
   contains:
     id:
@@ -300,6 +301,11 @@ instance:
       type: float
       returned: always
       sample: 3.57
+    network_out:
+      description: Outbound network speed of the plan in Mbit/s. Null if it is unknown, and with O(state=absent).
+      type: int
+      returned: always
+      sample: 8000
     tags:
       description: Tags, sorted.
       type: list

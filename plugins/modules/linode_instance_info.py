@@ -65,6 +65,7 @@ instances:
       vpc_address: null
       gpus: 4
       hourly_price: 3.57
+      network_out: 8000
       tags: [vllm]
 cost:
   description: Total cost of the listed Linodes. A month has 730 hours.

@@ -70,8 +70,9 @@ def summary(instance: Json, plan: Json | None = None) -> Json:
     """Return the summary of a Linode: the values that this collection reports about it.
 
     ``gpus`` comes from the instance's own specs, otherwise from ``plan``; ``hourly_price`` is in USD, or None if
-    unknown; ``address`` is the first public IPv4 address, otherwise the IPv6 address without its prefix length;
-    ``vpc_address`` is None, because the API does not report it with the Linode.
+    unknown; ``network_out`` is the outbound network speed of the plan in Mbit/s, or None if unknown; ``address`` is the
+    first public IPv4 address, otherwise the IPv6 address without its prefix length; ``vpc_address`` is None, because
+    the API does not report it with the Linode.
     """
     count = pricing.gpu_count(instance.get("specs") or {})
     ipv4 = list(instance.get("ipv4") or [])
@@ -91,6 +92,7 @@ def summary(instance: Json, plan: Json | None = None) -> Json:
         "vpc_address": None,
         "gpus": count if count is not None else pricing.gpu_count(plan or {}),
         "hourly_price": pricing.hourly_price(plan, instance["region"]) if plan else None,
+        "network_out": (plan or {}).get("network_out") or None,
         "tags": sorted(instance.get("tags") or []),
     }
 

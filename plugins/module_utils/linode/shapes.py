@@ -66,6 +66,7 @@ ADDRESS: t.Final = Value("an IP address", _is_address)
 PLAN: t.Final = {
     "id": NAME,
     "gpus?": COUNT,
+    "network_out?": COUNT,
     "price?": {"hourly?": PRICE},
     "region_prices?": [{"id": NAME, "hourly?": PRICE}],
 }

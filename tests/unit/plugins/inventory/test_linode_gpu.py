@@ -87,6 +87,7 @@ def test_shipped_inventory_sets_variables_and_groups(parse, account):
     variables = inventory.hosts["a-1"].vars
     assert variables["ansible_host"] == "203.0.113.2"
     assert (variables["linode_type"], variables["linode_gpus"], variables["linode_region"]) == (PLAN, 4, "us-ord")
+    assert variables["linode_network_out"] == 1000
     assert variables["linode_tags"] == ["chat", "vllm"]
     assert variables["validate_expected_gpu_count"] == 4
     groups = {name: sorted(host.name for host in group.hosts) for name, group in inventory.groups.items()}

@@ -198,3 +198,19 @@ def test_quick_check_and_limit_make_a_partial_report(variables: dict[str, object
 def test_quick_check_is_the_only_playbook_of_a_quick_check() -> None:
     playbooks = sorted((ROLE.parents[1] / "playbooks").glob("*.yml"))
     assert [path.stem for path in playbooks if "_validate_quick: true" in path.read_text("utf-8")] == ["quick_check"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "limits"),
+    [
+        ({}, {}),
+        ({"linode_network_out": None}, {}),
+        ({"linode_network_out": 8000}, {"goodput": 1e9}),
+        ({"linode_network_out": 8000, "validate_link_limits": {"loss": 0.1}}, {"goodput": 1e9, "loss": 0.1}),
+        ({"linode_network_out": 8000, "validate_link_limits": {"goodput": 2e9}}, {"goodput": 2e9}),
+    ],
+)
+def test_link_limits_have_the_network_speed_of_the_plan(variables: dict[str, object], limits: dict) -> None:
+    expression = trust_as_template(load("vars/main.yml")["_validate_link_limits"])
+    variables = {"validate_link_limits": {}} | variables
+    assert Templar(loader=DataLoader(), variables=variables).template(expression) == limits
