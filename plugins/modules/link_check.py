@@ -69,9 +69,9 @@ options:
     type: int
     default: 29511
   start_timeout:
-    description: Seconds to wait until the module runs on the other members.
+    description: Seconds to wait until the module runs on the other members. Ansible starts it on a few hosts at a time.
     type: float
-    default: 30.0
+    default: 60.0
   duration:
     description:
       - Seconds that each of the four measurements of the goodput counts. Half a second before does not count, because

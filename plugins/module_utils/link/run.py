@@ -39,7 +39,7 @@ ARGUMENT_SPEC: t.Final[dict[str, t.Any]] = {
     "token": {"type": "str", "no_log": True},
     "interface": {"type": "str"},
     "port": {"type": "int", "default": 29511},
-    "start_timeout": {"type": "float", "default": 30.0},
+    "start_timeout": {"type": "float", "default": 60.0},
     "duration": {"type": "float", "default": 1.0},
     "limits": {
         "type": "dict",
