@@ -9,6 +9,7 @@ import json
 import pathlib
 import socket
 import subprocess
+import time
 import typing as t
 import urllib.error
 import urllib.request
