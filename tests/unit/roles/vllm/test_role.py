@@ -458,11 +458,15 @@ def test_role_without_root_needs_no_other_user() -> None:
 def test_liveness_service_is_held_during_every_change_and_released_after_a_failure() -> None:
     change = load("tasks/main.yml")[-1]
     hold, release = change["block"][0], change["always"][0]
-    files = [
-        task["ansible.builtin.import_tasks"] for task in change["block"][1:] if "ansible.builtin.debug" not in task
-    ]
-    assert files == [f"{name}.yml" for name in ("run", "stop", "restart", "show", "restore")]
-    assert hold["ansible.builtin.copy"]["dest"] == release["ansible.builtin.file"]["path"] == "{{ _vllm_hold }}"
+    files = [task["ansible.builtin.import_tasks"] for task in change["block"] if "ansible.builtin.debug" not in task]
+    assert files == [f"{name}.yml" for name in ("liveness_hold", "run", "stop", "restart", "show", "restore")]
+    assert release["ansible.builtin.import_tasks"] == "liveness_release.yml"
+    (write,), (remove,) = load("tasks/liveness_hold.yml"), load("tasks/liveness_release.yml")
+    assert write["ansible.builtin.copy"]["dest"] == remove["ansible.builtin.file"]["path"] == "{{ _vllm_hold }}"
+    (restart,) = yaml.safe_load((ROLE.parents[1] / "playbooks/fix.yml").read_text("utf-8"))[0]["tasks"]
+    parts = [*restart["block"], *restart["always"]]
+    entries = [task["ansible.builtin.import_role"]["tasks_from"] for task in parts]
+    assert entries == ["liveness_hold", "restart", "liveness_release"]
     assert hold["tags"] == release["tags"] == ["stop", "restart", "restore"]
 
 
