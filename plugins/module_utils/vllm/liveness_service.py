@@ -6,6 +6,8 @@
 The service never touches a container that is not running, because Docker restarts a server that exits, and a container
 that a user has stopped must stay stopped. It restarts the container by its ID, and only if it is still the start of the
 server that was judged. While a controller changes the server, the service only watches.
+
+If several nodes run one server, the service of the head decides, and those of the workers follow it.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
-from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import liveness, metrics, watchdog
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import liveness, liveness_group, metrics, watchdog
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
 
 #: Seconds between two samples.
@@ -39,6 +41,8 @@ WINDOW: t.Final = 3600.0
 STOP_TIME: t.Final = 1
 #: Seconds that Docker may need to stop a container, whose processes may be blocked in the driver.
 DOCKER_TIMEOUT: t.Final = 120.0
+#: Seconds that the head waits until all workers have stopped their container. A worker asks every ``POLL_INTERVAL``.
+GROUP_STOP_TIME: t.Final = 30.0
 #: Maximum bytes of a response; ``/metrics`` of vLLM has less than 1 MiB.
 MAX_BODY: t.Final = 16 * 2**20
 
@@ -46,7 +50,7 @@ _PREFIX: t.Final = "multigpu_vllm_liveness_"
 _HELP: t.Final = {
     "state": "1 for the state of the server, 0 for every other state",
     "restarts_total": "Restarts of the container by the liveness service since the last deployment",
-    "gave_up": "1 if the container stays stopped because it was restarted too often",
+    "stopped": "1 if the service has stopped the container, for example because it was restarted too often",
     "timestamp_seconds": "Unix time of the newest sample",
 }
 
@@ -57,6 +61,8 @@ class ServiceOptions:
 
     ``hold_files``: files that show that a controller is changing the server; see ``held``. ``max_restarts``: restarts
     in ``WINDOW``, after which the container is stopped for good. ``api_key_file``: file with the API key, or empty.
+    ``members``: number of nodes of the server. If there are several, ``rank`` is the rank of this node, and
+    ``group_address`` and ``group_port`` are those at which the service of the head answers the others.
     """
 
     container: str
@@ -68,6 +74,10 @@ class ServiceOptions:
     stall_timeout: float = liveness.LivenessLimits.stall
     start_timeout: float = liveness.LivenessLimits.start
     max_restarts: int = 3
+    members: int = 1
+    rank: int = 0
+    group_address: str = ""
+    group_port: int = 29502
 
     @classmethod
     def read(cls, path: str) -> ServiceOptions:
@@ -82,15 +92,20 @@ class ServiceOptions:
 
 @dataclass(frozen=True)
 class RestartHistory:
-    """Restarts of one container: their number, the Unix times of those in ``WINDOW``, and whether the service gave up.
+    """Restarts of one container: their number, and the Unix times of those in ``WINDOW``.
 
-    ``container``: ID of the container. A new container, as a deployment creates, begins without restarts.
+    ``container``: ID of the container. A new container, as a deployment creates, begins without restarts. ``stopped``:
+    whether the service has stopped the container for good or, on a worker, because the head says so. ``restarting``:
+    whether it has stopped the container in order to start it again. ``server``: the newest start of the head's
+    container that is known to have happened together with those of its workers.
     """
 
     container: str = ""
     total: int = 0
     recent: list[float] = field(default_factory=list)
-    gave_up: bool = False
+    stopped: bool = False
+    restarting: bool = False
+    server: str = ""
 
     @classmethod
     def read(cls, path: str) -> RestartHistory:
@@ -150,6 +165,7 @@ class LivenessService:
 
     :param clock: monotonic clock, which measures all durations.
     :param wall_clock: Unix time, which the restarts of earlier runs of the service have.
+    :param head: for a server on several nodes, what is known of the workers.
     """
 
     def __init__(
@@ -159,10 +175,13 @@ class LivenessService:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         log: Callable[[str], None] = _log,
+        sleep: Callable[[float], None] = time.sleep,
+        head: liveness_group.GroupHead | None = None,
     ) -> None:
         self._options = options
         self._commands = commands or Commands()
-        self._clock, self._wall_clock, self._log = clock, wall_clock, log
+        self._clock, self._wall_clock, self._log, self._sleep = clock, wall_clock, log, sleep
+        self._head = head
         self._limits = liveness.LivenessLimits(stall=options.stall_timeout, start=options.start_timeout)
         self._memory = liveness.LivenessMemory()
         self._canary: liveness.Canary | None = None
@@ -172,23 +191,50 @@ class LivenessService:
     def step(self) -> liveness.Liveness:
         """Take a sample, restart the container if necessary, and write the metrics. Return the server's liveness."""
         container, sample = self._sample()
+        worked = self._memory.worked
         self._memory, result = liveness.decide(self._memory, sample, self._limits)
         wants_canary = liveness.wants_canary(self._memory, sample)
         if (wants_canary or result.state == liveness.STALLED) and self._is_halted():
             result = liveness.Liveness(liveness.NOT_TESTED, "the engine sleeps or is paused")
         elif wants_canary:
             self._send_canary()
-        if result.state != self._result.state:
-            self._log(f"{self._options.container}: {result.state}: {result.reason}")
-        self._result = result
         if container and container != self._history.container:
             self._history = RestartHistory(container)
-        if sample.server is not None and self._history.gave_up:
-            self._remember(replace(self._history, gave_up=False))
+        if sample.server is not None and self._history.stopped:
+            self._remember(replace(self._history, stopped=False, server=sample.server))
+        if sample.server is None and self._history.restarting:
+            self._start(container)
+        if self._head is not None and sample.server is not None:
+            if self._memory.worked != worked:
+                self._head.confirm()
+            lost = self._started_alone(sample.server) or self._head.fault(self._limits.down)
+            if lost is not None and not result.needs_restart:
+                result = liveness.Liveness(liveness.DEAD, lost)
+        if self._head is not None:
+            self._head.order = liveness_group.GroupOrder(self._history.total, run=not self._history.stopped)
+        self._show(result)
         if result.needs_restart:
             self._restart(container, sample.server)
         self._write_metrics()
         return result
+
+    def _show(self, result: liveness.Liveness) -> None:
+        """Log a change of the state."""
+        if result.state != self._result.state:
+            self._log(f"{self._options.container}: {result.state}: {result.reason}")
+        self._result = result
+
+    def _started_alone(self, server: str) -> str | None:
+        """Return a fault if the head's container was started without those of its workers, or None.
+
+        Its workers still belong to the old server and do not join the new one.
+        """
+        if server == self._history.server:
+            return None
+        if self._history.server and not self._is_held():
+            return "the container of rank 0 was started again without the others"
+        self._remember(replace(self._history, server=server))
+        return None
 
     def _sample(self) -> tuple[str, liveness.LivenessSample]:
         """Return the ID of the container and a sample of the server."""
@@ -264,22 +310,42 @@ class LivenessService:
         recent = [moment for moment in self._history.recent if now - moment < WINDOW]
         if len(recent) < limit:
             self._log(f"{self._options.container}: restarting ({self._result.reason})")
-            self._remember(RestartHistory(container, self._history.total + 1, [*recent, now]))
+            self._remember(
+                replace(self._history, total=self._history.total + 1, recent=[*recent, now], restarting=True)
+            )
         else:
             self._log(
                 f"{self._options.container}: stopped for good, because it was restarted {limit} times in "
                 f"{WINDOW:.0f} s ({self._result.reason}); find the cause in its log and deploy it again"
             )
-            self._remember(replace(self._history, gave_up=True))
+            self._remember(replace(self._history, stopped=True))
+        if self._head is not None:
+            self._head.begin_restart(self._history.total)
         self._docker("stop", "-t", str(STOP_TIME), container)
-        # A controller that has begun a change meanwhile decides itself whether the server runs.
-        if not self._history.gave_up and not self._is_held():
-            self._docker("start", container)
+        deadline = self._clock() + GROUP_STOP_TIME
+        while self._head is not None and not self._head.all_stopped and self._clock() < deadline:
+            self._sleep(0.2)
+        if not self._history.stopped:
+            self._start(container)
 
-    def _docker(self, *words: str) -> None:
+    def _start(self, container: str) -> None:
+        """Start the container that the service has stopped. Try again in the next step if Docker cannot start it.
+
+        A controller that has begun a change meanwhile decides itself whether the server runs.
+        """
+        if self._is_held():
+            self._remember(replace(self._history, restarting=False))
+        elif self._docker("start", container):
+            self._remember(replace(self._history, restarting=False, server=self._running()[1] or ""))
+        if self._head is not None:
+            self._head.order = liveness_group.GroupOrder(self._history.total)
+
+    def _docker(self, *words: str) -> bool:
+        """Run a Docker command. Return whether it succeeded."""
         code, output = self._commands.run(["docker", *words], DOCKER_TIMEOUT)
         if code:
             self._log(f"{self._options.container}: docker {words[0]} failed: {output}")
+        return code == 0
 
     def _is_held(self) -> bool:
         return any(held(path, self._wall_clock) for path in self._options.hold_files)
@@ -293,7 +359,7 @@ class LivenessService:
         values = {
             **{f'state{{{container},state="{state}"}}': self._result.state == state for state in liveness.STATES},
             f"restarts_total{{{container}}}": self._history.total,
-            f"gave_up{{{container}}}": self._history.gave_up,
+            f"stopped{{{container}}}": self._history.stopped,
             f"timestamp_seconds{{{container}}}": self._wall_clock(),
         }
         lines = []
@@ -312,9 +378,41 @@ class LivenessService:
             self._log(f"{path} cannot be written: {error}")
 
 
+class LivenessWorker(LivenessService):
+    """The service on a node whose container has no API: it follows the head's service."""
+
+    def step(self) -> liveness.Liveness:
+        """Report to the head, and stop or start the container as the head orders."""
+        container, server = self._running()
+        url = f"http://{self._options.group_address}:{self._options.group_port}"
+        status, body = fetch(url + liveness_group.report_path(self._options.rank, server))
+        order = liveness_group.GroupOrder.from_json(body) if status == 200 else None
+        reason = "the service of the head does not respond" if order is None else "the service of the head decides"
+        self._show(liveness.Liveness(liveness.NOT_TESTED, reason))
+        if order is not None and container != self._history.container:
+            self._remember(RestartHistory(container, order.round))
+        if order is not None and not self._is_held():
+            self._follow(order, container, server)
+        self._write_metrics()
+        return self._result
+
+    def _follow(self, order: liveness_group.GroupOrder, container: str, server: str | None) -> None:
+        if server is not None and (not order.run or order.round != self._history.total):
+            self._log(f"{self._options.container}: stopping, as the head orders (restart {order.round})")
+            self._remember(replace(self._history, stopped=True))
+            self._docker("stop", "-t", str(STOP_TIME), container)
+        if order.run and self._history.stopped:
+            self._remember(replace(self._history, total=order.round, stopped=False))
+            self._docker("start", container)
+
+
 def main(argv: list[str]) -> None:
     """Run the service with the configuration file ``argv[0]`` until it is stopped."""
-    service = LivenessService(ServiceOptions.read(argv[0]))
+    options = ServiceOptions.read(argv[0])
+    head = liveness_group.GroupHead(options.members) if options.members > 1 and options.rank == 0 else None
+    if head is not None:
+        liveness_group.serve(head, options.group_address, options.group_port)
+    service = LivenessWorker(options) if options.rank else LivenessService(options, head=head)
     while True:
         service.step()
         time.sleep(POLL_INTERVAL)

@@ -493,9 +493,11 @@ def trusted_tree(value: t.Any) -> t.Any:
     return trust_as_template(value) if isinstance(value, str) else value
 
 
-def liveness_value(name: str) -> t.Any:
+def liveness_value(name: str, **facts: t.Any) -> t.Any:
     variables = {key: trusted_tree(value) for key, value in load("vars/main.yml").items()}
-    return Templar(loader=DataLoader(), variables={**variables, **LIVENESS}).template(trusted(f"{{{{ {name} }}}}"))
+    return Templar(loader=DataLoader(), variables={**variables, **LIVENESS, **facts}).template(
+        trusted(f"{{{{ {name} }}}}")
+    )
 
 
 def test_liveness_service_gets_its_options_and_no_secret(tmp_path: Path) -> None:
@@ -506,6 +508,16 @@ def test_liveness_service_gets_its_options_and_no_secret(tmp_path: Path) -> None
     assert set(options) == {item.name for item in fields(ServiceOptions)}
     assert read.hold_files[1:] == [f"/etc/multigpu-vllm/{name}.heartbeat" for name in ("vllm-7", "vllm-7-trial")]
     assert "sk-secret" not in json.dumps(options)
+
+
+@pytest.mark.parametrize(("host", "rank"), [("b", 0), ("a", 1)])
+def test_liveness_service_of_a_group_knows_its_rank_and_the_head(host: str, rank: int) -> None:
+    hostvars = {"b": {"vllm_private_address": "10.0.0.3"}, "a": {"vllm_private_address": "10.0.0.2"}}
+    plan = {"container": {"base_url": "", "members": ["b", "a"]}}
+    facts = {"_vllm_plan": plan, "hostvars": hostvars, "inventory_hostname": host, "vllm_group_port": "29600"}
+    options = liveness_value("_vllm_liveness_options", **facts)
+    assert (options["members"], options["rank"]) == (2, rank)
+    assert (options["group_address"], options["group_port"]) == ("10.0.0.3", 29601)
 
 
 def test_liveness_program_runs_with_the_files_that_the_role_copies(tmp_path: Path) -> None:

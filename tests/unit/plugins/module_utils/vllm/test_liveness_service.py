@@ -10,15 +10,19 @@ import json
 import threading
 import typing as t
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.command import TIMEOUT, Commands
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import liveness, watchdog
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.liveness_group import GroupHead, serve
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.liveness_service import (
+    GROUP_STOP_TIME,
     WINDOW,
     LivenessService,
+    LivenessWorker,
     ServiceOptions,
     fetch,
     held,
@@ -84,6 +88,8 @@ class Docker(Commands):
         self.runs, self.starts = True, 0
         #: Called before each command but ``inspect``.
         self.before: t.Callable[[], object] = lambda: None
+        #: Called after each command but ``inspect``, with its arguments.
+        self.after: t.Callable[[list[str]], object] = lambda argv: None
 
     def run(self, argv: Sequence[str], timeout: float = TIMEOUT) -> tuple[int, str]:
         if argv[:3] == ["docker", "container", "inspect"]:
@@ -93,6 +99,7 @@ class Docker(Commands):
         self.before()
         self.runs = argv[1] == "start"
         self.starts += self.runs
+        self.after(self.calls[-1])
         return 0, "1f2e"
 
 
@@ -148,22 +155,28 @@ class Setup:
         return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if line[0] != "#"}
 
     @property
-    def gave_up(self) -> float:
-        return self.metrics['multigpu_vllm_liveness_gave_up{container="vllm"}']
+    def stopped(self) -> float:
+        return self.metrics['multigpu_vllm_liveness_stopped{container="vllm"}']
+
+
+@contextlib.contextmanager
+def running(setup: Setup) -> Iterator[None]:
+    thread = threading.Thread(target=setup.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    setup.answer()
+    assert setup.server.begun.acquire(timeout=30)
+    yield
+    setup.server.works.set()
+    setup.server.shutdown()
+    setup.server.server_close()
+    thread.join()
 
 
 @pytest.fixture
 def setup(tmp_path: Path) -> Iterator[Setup]:
     setup = Setup(tmp_path)
-    thread = threading.Thread(target=setup.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    setup.answer()
-    assert setup.server.begun.acquire(timeout=30)
-    yield setup
-    setup.server.works.set()
-    setup.server.shutdown()
-    setup.server.server_close()
-    thread.join()
+    with running(setup):
+        yield setup
 
 
 def test_idle_server_answers_one_greedy_token_with_the_key(setup: Setup) -> None:
@@ -179,7 +192,7 @@ def test_stalled_server_is_restarted_once_and_counted(setup: Setup) -> None:
     assert setup.step() == liveness.NOT_TESTED
     assert setup.docker.calls == RESTART
     assert setup.metrics['multigpu_vllm_liveness_restarts_total{container="vllm"}'] == 1.0
-    assert setup.gave_up == 0.0
+    assert setup.stopped == 0.0
     assert "vllm: restarting (no step was completed" in setup.lines[-2]
     assert KEY not in "".join([*setup.lines, *(path.read_text() for path in setup.directory.glob("[sv]*"))])
 
@@ -195,7 +208,7 @@ def test_server_is_stopped_for_good_after_too_many_restarts_in_an_hour(setup: Se
     setup.stall()
     assert setup.docker.calls == [*RESTART * 3, RESTART[0]]
     assert setup.step() == liveness.NOT_TESTED
-    assert (setup.gave_up, len(setup.docker.calls)) == (1.0, 7)
+    assert (setup.stopped, len(setup.docker.calls)) == (1.0, 7)
     assert any("stopped for good, because it was restarted 3 times in 3600 s" in line for line in setup.lines)
     # An administrator starts it again, and an hour later it may be restarted again.
     setup.docker.runs = True
@@ -204,7 +217,7 @@ def test_server_is_stopped_for_good_after_too_many_restarts_in_an_hour(setup: Se
     assert setup.server.ended.acquire(timeout=30)
     setup.answer()
     assert setup.server.begun.acquire(timeout=30)
-    assert setup.gave_up == 0.0
+    assert setup.stopped == 0.0
     setup.stall()
     assert setup.docker.calls[7:] == RESTART
 
@@ -232,6 +245,23 @@ def test_container_that_was_started_again_meanwhile_is_not_restarted(setup: Setu
     setup.service._running = lambda: next(answers)  # type: ignore[method-assign]
     assert setup.step(STALL) == liveness.STALLED
     assert setup.docker.calls == []
+
+
+def test_restart_that_was_interrupted_is_completed(setup: Setup) -> None:
+    def end() -> None:
+        if setup.docker.calls[-1][0] == "start":
+            raise KeyboardInterrupt
+
+    setup.docker.before = end
+    with pytest.raises(KeyboardInterrupt):
+        setup.stall()
+    setup.docker.before, setup.docker.runs = lambda: None, False
+    setup.service = setup.restarted()
+    setup.step()
+    assert setup.docker.calls == [*RESTART, RESTART[1]]
+    setup.docker.runs = False
+    setup.step()
+    assert setup.docker.calls[3:] == []
 
 
 def test_container_that_a_user_has_stopped_stays_stopped(setup: Setup) -> None:
@@ -275,3 +305,144 @@ def test_held_until_the_time_in_the_file(tmp_path: Path, content: str, expected:
     path.write_text(content)
     assert held(str(path), lambda: 1000.0) is expected
     assert not held(str(tmp_path / "missing"))
+
+
+class Group(Setup):
+    """The services of a head and one worker. The worker's service takes a step whenever the head's waits."""
+
+    def __init__(self, directory: Path) -> None:
+        self.head = GroupHead(2, lambda: self.now)
+        self.listener = serve(self.head, "127.0.0.1", 0)
+        super().__init__(directory)
+        self.worker_docker = Docker()
+        self.events: list[str] = []
+        for name, docker in (("head", self.docker), ("worker", self.worker_docker)):
+            docker.after = lambda argv, name=name: self.events.append(f"{argv[0]} {name}")
+        self.worker = LivenessWorker(
+            replace(
+                self.options,
+                rank=1,
+                state_file=str(directory / "worker.json"),
+                metrics_file=str(directory / "worker.prom"),
+                group_address="127.0.0.1",
+                group_port=self.listener.server_port,
+            ),
+            self.worker_docker,
+            *(lambda: self.now, lambda: self.wall),
+            self.lines.append,
+        )
+
+    def restarted(self) -> LivenessService:
+        clocks = (lambda: self.now, lambda: self.wall)
+        return LivenessService(self.options, self.docker, *clocks, self.lines.append, self.sleep, self.head)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.worker.step()
+
+    def step(self, seconds: float = 3.0) -> str:
+        if hasattr(self, "worker"):
+            self.worker.step()
+        return super().step(seconds)
+
+    def ready(self) -> None:
+        """Let the server answer after a restart."""
+        self.server.works.set()
+        self.answer()
+        assert self.server.begun.acquire(timeout=30)
+
+    def close(self) -> None:
+        self.listener.shutdown()
+        self.listener.server_close()
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[Group]:
+    group = Group(tmp_path)
+    with running(group):
+        yield group
+    group.close()
+
+
+STOPPED_FIRST = ["stop head", "stop worker", "start head", "start worker"]
+
+
+def test_group_stops_on_all_nodes_before_it_starts_on_any(group: Group) -> None:
+    assert group.stall() == liveness.STALLED
+    group.worker.step()
+    assert group.events == STOPPED_FIRST
+    assert group.server.ended.acquire(timeout=0) is False
+    group.server.works.set()
+    assert group.server.ended.acquire(timeout=30)
+    group.ready()
+    assert [group.step() for _number in range(3)] == [liveness.IDLE_ALIVE] * 3
+    assert group.events == STOPPED_FIRST
+
+
+def test_worker_that_docker_has_started_again_restarts_the_group(group: Group) -> None:
+    group.step()
+    group.worker_docker.starts += 1
+    assert group.step() == liveness.DEAD
+    group.worker.step()
+    assert group.events == STOPPED_FIRST
+    assert "the container of rank 1 was started again without the others" in "".join(group.lines)
+
+
+def test_head_that_docker_has_started_again_restarts_the_group_once(group: Group) -> None:
+    group.step()
+    group.docker.starts += 1
+    assert group.step() == liveness.DEAD
+    group.worker.step()
+    assert group.events == STOPPED_FIRST
+    group.ready()
+    group.service = group.restarted()
+    group.ready()
+    assert group.events == STOPPED_FIRST
+
+
+def test_group_is_not_restarted_after_a_controller_has_restarted_it(group: Group) -> None:
+    group.step()
+    (group.directory / "hold").write_text(str(group.wall + 1000))
+    group.docker.starts += 1
+    group.worker_docker.starts += 1
+    group.step()
+    group.ready()
+    (group.directory / "hold").unlink()
+    assert [group.step() for _number in range(3)] == [liveness.IDLE_ALIVE] * 3
+    assert group.events == []
+
+
+def test_worker_without_its_head_does_nothing(group: Group) -> None:
+    group.step()
+    group.close()
+    assert group.worker.step().reason == "the service of the head does not respond"
+    assert group.events == []
+
+
+def test_head_waits_only_for_a_time_until_a_worker_has_stopped(group: Group) -> None:
+    group.step()
+    group.worker_docker.runs = True
+    group.service._sleep = lambda seconds: setattr(group, "now", group.now + seconds)  # type: ignore[method-assign]
+    before = group.now
+    assert group.stall() == liveness.STALLED
+    assert group.events == ["stop head", "start head"]
+    assert GROUP_STOP_TIME <= group.now - before - liveness.CANARY_INTERVAL - STALL < GROUP_STOP_TIME + 1.0
+    # The worker follows late. Its container is then not that of the old server.
+    group.worker.step()
+    assert group.events[2:] == ["stop worker", "start worker"]
+
+
+def test_worker_stays_stopped_if_the_head_gives_up(group: Group) -> None:
+    group.service._options = replace(group.options, max_restarts=0)
+    group.stall()
+    group.worker.step()
+    assert group.events == ["stop head", "stop worker"]
+    group.service = group.restarted()
+    group.step()
+    group.worker.step()
+    assert group.events == ["stop head", "stop worker"]
+    # An administrator starts the head again.
+    group.docker.runs = True
+    group.step()
+    group.worker.step()
+    assert group.events[2:] == ["start worker"]
