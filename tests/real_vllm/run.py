@@ -18,6 +18,7 @@ from pathlib import Path
 
 from expect import lines, problems
 from install import install
+from liveness import liveness_problems
 from serve import Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +70,9 @@ def main() -> int:
         log(f"starting vLLM {version} on CPU with two ranks")
         with Server(home, reports / "vllm.log") as server:
             status, report = validate(server, directory, reports)
-    failures = list(problems(report, version))
+            log("stopping a rank")
+            stalls = list(liveness_problems(server, directory))
+    failures = [*problems(report, version), *stalls]
     if status != 0:
         failures.insert(0, f"validate.yml exited with status {status}")
     for line in lines(report):

@@ -47,6 +47,12 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def group(self) -> int:
+        """ID of the process group of the server."""
+        assert self._process is not None
+        return self._process.pid
+
     def __enter__(self) -> Server:
         self._shared_before = _shared_memory()
         with self.log.open("wb") as log:
