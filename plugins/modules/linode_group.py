@@ -7,14 +7,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: linode_group
-short_description: Manage the private network of a group of Linodes
+short_description: Manage the private network and placement group of Linodes
 version_added: 0.1.0
 author:
   - multigpu.vllm maintainers (@multigpu)
 description:
-  - Creates or deletes a VPC with one subnet, for Linodes in one region that serve one model together.
-  - Never changes an existing VPC. The task fails if it is in another region, has no such subnet or belongs to someone
-    else.
+  - Creates or deletes a VPC with one subnet and, on request, a placement group, for Linodes in one region that serve
+    one model together.
+  - Never changes an existing VPC or placement group. The task fails if the VPC is in another region, has no such subnet
+    or belongs to someone else, or if the placement group has another type.
 extends_documentation_fragment:
   - multigpu.vllm.attributes
   - multigpu.vllm.attributes.action_group_linode
@@ -30,7 +31,7 @@ options:
   state:
     description:
       - Whether the VPC should exist.
-      - With V(absent), the task fails if Linodes are still in the VPC.
+      - With V(absent), the task fails if Linodes are still in the VPC or the placement group.
     type: str
     choices: [present, absent]
     default: present
@@ -49,6 +50,16 @@ options:
       - Private IPv4 network of the subnet. Different VPCs may use the same network.
     type: str
     default: 10.0.0.0/24
+  placement:
+    description:
+      - Type of the placement group, in which the API accepts only Linodes that it can place as requested. The label of
+        the placement group is the label of the VPC followed by the id of the VPC.
+      - V(affinity:local) keeps the Linodes close together, and V(anti_affinity:local) on different hosts. Linode
+        documents both, but so far accepts only V(anti_affinity:local).
+      - With V(none), no placement group is created. An existing one is kept until the VPC is deleted.
+    type: str
+    choices: [none, "affinity:local", "anti_affinity:local"]
+    default: none
   owner_tag:
     description:
       - Tag of the owner, such as a fleet. It is the description of the VPC, because VPCs have no tags.
@@ -83,7 +94,14 @@ group:
   description: The private network. Null if it does not exist, for example in check mode before its creation.
   type: dict
   returned: always
-  sample: {label: vllm-big, region: us-ord, subnet: 10.0.0.0/24, vpc_id: 12345, subnet_id: 12346}
+  sample:
+    label: vllm-big
+    region: us-ord
+    subnet: 10.0.0.0/24
+    placement: none
+    vpc_id: 12345
+    subnet_id: 12346
+    placement_group_id: null
   contains:
     label:
       description: Label of the VPC.
@@ -100,6 +118,11 @@ group:
       type: str
       returned: always
       sample: 10.0.0.0/24
+    placement:
+      description: Requested type of the placement group, or V(none).
+      type: str
+      returned: always
+      sample: none
     vpc_id:
       description: Id of the VPC.
       type: int
@@ -110,6 +133,11 @@ group:
       type: int
       returned: always
       sample: 12346
+    placement_group_id:
+      description: Id of the placement group. Null without O(placement), and in check mode before its creation.
+      type: int
+      returned: always
+      sample: 528
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -120,6 +148,7 @@ ARGUMENTS = {
     "label": {"type": "str"},
     "region": {"type": "str"},
     "subnet": {"type": "str", "default": "10.0.0.0/24"},
+    "placement": {"type": "str", "choices": ["none", "affinity:local", "anti_affinity:local"], "default": "none"},
     "owner_tag": {"type": "str", "required": True},
 }
 

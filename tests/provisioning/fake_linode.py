@@ -86,6 +86,7 @@ class Account:
     instances: dict[int, dict] = field(default_factory=dict)
     firewalls: dict[int, dict] = field(default_factory=dict)
     vpcs: dict[int, dict] = field(default_factory=dict)
+    placement_groups: dict[int, dict] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     passwords: dict[int, str | None] = field(default_factory=dict)
     user_data: dict[int, str | None] = field(default_factory=dict)
@@ -129,6 +130,9 @@ class FakeLinode:
             ("POST", r"/vpcs", self._create_vpc),
             ("DELETE", r"/vpcs/(\d+)", self._delete_vpc),
             ("GET", r"/vpcs/ips", self._vpc_addresses),
+            ("GET", r"/placement/groups", self._placement_groups),
+            ("POST", r"/placement/groups", self._create_placement_group),
+            ("DELETE", r"/placement/groups/(\d+)", self._delete_placement_group),
         ]
 
     def handle(self, method: str, target: str, headers: dict[str, str], body: bytes | None) -> Reply:
@@ -413,6 +417,43 @@ class FakeLinode:
         if any(subnet["linodes"] for subnet in self._vpc_view(request.account, vpc)["subnets"]):
             raise Refusal(400, "The VPC has subnets with active interfaces")
         del request.account.vpcs[int(number)]
+        return {}
+
+    # Placement groups
+
+    def _placement_groups(self, request: Request) -> dict:
+        self._settle(request.account)
+        instances = request.account.instances.values()
+        return request.page(
+            [
+                {
+                    **group,
+                    "members": [
+                        {"linode_id": item["id"]}
+                        for item in instances
+                        if (item["placement_group"] or {}).get("id") == group["id"]
+                    ],
+                }
+                for group in request.account.placement_groups.values()
+            ]
+        )
+
+    def _create_placement_group(self, request: Request) -> dict:
+        account, body = request.account, request.body
+        # Linode's API document has no other type.
+        if body["placement_group_type"] != "anti_affinity:local":
+            raise Refusal(400, "Must be one of anti_affinity:local", "placement_group_type")
+        if any(group["label"] == body["label"] for group in account.placement_groups.values()):
+            raise Refusal(400, "Label must be unique among your placement groups", "label")
+        account.next_id += 1
+        account.placement_groups[account.next_id] = {**body, "id": account.next_id, "is_compliant": True}
+        return {**account.placement_groups[account.next_id], "members": []}
+
+    def _delete_placement_group(self, request: Request, number: str) -> dict:
+        if any(group["members"] for group in self._placement_groups(request)["data"] if group["id"] == int(number)):
+            raise Refusal(400, "Cannot delete a placement group that has members")
+        if request.account.placement_groups.pop(int(number), None) is None:
+            raise Refusal(404, "Not found")
         return {}
 
 

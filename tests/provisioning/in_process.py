@@ -37,6 +37,7 @@ OPTIONS = {
     "wait_timeout": 600.0,
     "label_prefix": None,
     "subnet": "10.0.0.0/24",
+    "placement": "none",
     "inbound": [{"label": "ssh", "ports": "22", "sources": ["203.0.113.7"]}],
 }
 

@@ -42,6 +42,8 @@ USED = {
     "/vpcs": "get post",
     "/vpcs/{vpcId}": "delete",
     "/vpcs/ips": "get",
+    "/placement/groups": "get post",
+    "/placement/groups/{groupId}": "delete",
 }
 #: Fields of POST /linode/instances that are newer than the document (2024-10).
 NEWER_FIELDS = {"disk_encryption": {"type": "string", "enum": ["enabled", "disabled"]}}

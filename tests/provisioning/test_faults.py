@@ -249,19 +249,25 @@ def test_firewall_life_cycle(cloud):
 
 
 def test_group_life_cycle(cloud):
-    options = {"label": "vllm-big", "region": "us-ord", "owner_tag": "multigpu-vllm"}
+    options = {
+        "label": "vllm-big",
+        "region": "us-ord",
+        "owner_tag": "multigpu-vllm",
+        "placement": "anti_affinity:local",
+    }
     checked = cloud.module("linode_group", **options, _ansible_check_mode=True)
     assert cloud.account.writes() == []
     first = cloud.module("linode_group", **options)
     again = cloud.module("linode_group", **options)
-    create(cloud, vpc_subnet_id=first["group"]["subnet_id"])
+    group = first["group"]
+    create(cloud, vpc_subnet_id=group["subnet_id"], placement_group_id=group["placement_group_id"])
     refused = cloud.module("linode_group", owner_tag="multigpu-vllm", state="absent")
     cloud.module("linode_instance", label="vllm-1", state="absent")
     deleted = cloud.module("linode_group", owner_tag="multigpu-vllm", state="absent")
 
     assert [result.get("changed") for result in (checked, first, again, deleted)] == [True, True, False, True]
     assert "still has the Linodes" in refused["msg"]
-    assert cloud.account.vpcs == {}
+    assert cloud.account.vpcs == cloud.account.placement_groups == {}
 
 
 def test_two_controllers_create_one_linode(cloud):

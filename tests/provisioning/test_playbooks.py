@@ -68,7 +68,8 @@ def output_of(done):
 def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
     """Check mode, nodes that do not boot, resume with one more node, a run without changes, and teardown."""
     secret = {"provision_root_password_storage": "vault", "provision_vault_password": VAULT_PASSWORD}
-    options = variables(cloud, **secret)
+    # The only type in Linode's API document.
+    options = variables(cloud, **secret, provision_group_placement="anti_affinity:local")
     server = {"name": "big", "count": 2, "plan": PLAN, "regions": ["us-sea"], "one_server": True}
     chat, options["provision_fleet"] = options["provision_fleet"], [server]
 
@@ -89,7 +90,7 @@ def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
     }
     cloud.account.boot_seconds = None
     # The responses to the creation and the deletion of the private network are lost.
-    for request in ("POST /vpcs$", "DELETE /vpcs/"):
+    for request in ("POST /vpcs$", "DELETE /vpcs/", "POST /placement", "DELETE /placement"):
         cloud.add_faults(Fault(request, after=True, drop=True))
     # ssh-keygen of an earlier run was killed after it created the file.
     (cloud.folder / "state").mkdir(exist_ok=True)
@@ -110,6 +111,8 @@ def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
     assert_few_requests(cloud, nodes=3, creations=1)
     (vpc,) = cloud.account.vpcs.values()
     assert (vpc["label"], vpc["region"], vpc["description"]) == ("test-big", "us-sea", "multigpu-test")
+    (placement,) = cloud.account.placement_groups.values()
+    assert (placement["label"], placement["region"]) == (f"test-big-{vpc['id']}", "us-sea")
     addresses = {"test-big-1": "10.0.0.2", "test-big-2": "10.0.0.3"}
     for item in cloud.account.instances.values():
         creation = (cloud.folder / "state" / f"{item['label']}.creation").read_text().strip()
@@ -118,6 +121,7 @@ def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
         assert set(item["tags"]) == {"multigpu-test", f"multigpu-created-{creation}", *group}
         subnet = {vpc["subnets"][0]["id"]: addresses[item["label"]]} if is_member else {}
         assert item["_subnets"] == subnet
+        assert item["placement_group"] == ({"id": placement["id"]} if is_member else None)
     assert set(re.findall(r"vllm_private_address\W+([0-9.]+)", resumed)) == set(addresses.values())
     (firewall,) = cloud.account.firewalls.values()
     rules = {rule["label"]: (rule["protocol"], rule.get("ports")) for rule in firewall["rules"]["inbound"]}
@@ -141,8 +145,8 @@ def test_fleet_life_cycle_from_empty_account_to_empty_account(cloud):
     assert "Fleet test is deleted: it cost 10.71 USD per hour, now 0.00 USD." in deleted
     assert {method for method, _path in cloud.account.writes()} == {"DELETE"}
     assert list(cloud.account.instances) == [foreign["id"]]
-    assert cloud.account.firewalls == cloud.account.vpcs == {}
-    assert cloud.plan.struck == 2
+    assert cloud.account.firewalls == cloud.account.vpcs == cloud.account.placement_groups == {}
+    assert cloud.plan.struck == 4
     assert read_files(cloud.folder / "state") == []
 
 

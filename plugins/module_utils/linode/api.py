@@ -165,6 +165,23 @@ class LinodeApi:
         """Delete a VPC and its subnets. ``is_done`` is called before the request is repeated."""
         self._delete(f"/vpcs/{vpc_id}", is_done)
 
+    def placement_group_labelled(self, label: str) -> Json | None:
+        """Return the placement group with exactly this label, or None if there is no such group."""
+        groups = self._list("/placement/groups", shapes.PLACEMENT_GROUP, paged=False)
+        return next((group for group in groups if group["label"] == label), None)
+
+    def create_placement_group(self, payload: Mapping[str, t.Any]) -> Json:
+        """Send a single request to create a placement group.
+
+        :raises Transient: if the request failed, but may succeed later. The group may have been created.
+        """
+        shape = shapes.only(shapes.PLACEMENT_GROUP, label=payload["label"])
+        return self._send(ApiRequest("POST", "/placement/groups", payload, shape=shape))
+
+    def delete_placement_group(self, group_id: int, is_done: Callable[[], bool]) -> None:
+        """Delete a placement group. ``is_done`` is called before the request is repeated."""
+        self._delete(f"/placement/groups/{group_id}", is_done)
+
     def vpc_addresses(self, filters: Mapping[str, t.Any] | None = None) -> list[Json]:
         """List the addresses in all VPCs of the account, or only those that match ``filters``."""
         entries = self._list("/vpcs/ips", shapes.VPC_ADDRESS, filters, key=("linode_id", "subnet_id", "address"))

@@ -1,9 +1,10 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Create or delete the private network (VPC) of a group of Linodes that are one server.
+"""Create or delete the private network (VPC) and the placement group of Linodes that are one server.
 
-A VPC has no tags. Its description contains the tag of its owner.
+A VPC has no tags. Its description contains the tag of its owner. A placement group has neither tags nor a description.
+Its label contains the id of the VPC to which it belongs, so no one else's placement group has that label.
 """
 
 from __future__ import annotations
@@ -49,17 +50,21 @@ def check_subnet(text: str) -> ipaddress.IPv4Network:
 
 
 def present(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> Json:
-    """Create the VPC with its subnet unless it exists, and return ``changed``, ``group`` and ``diff``.
+    """Create the VPC with its subnet and the placement group unless they exist.
+
+    :returns: ``changed``, ``group`` and ``diff``.
 
     ``group`` is None in check mode if the VPC does not exist yet.
 
     :raises InvalidInput: for options that the API would refuse.
     :raises NotOurs: if a VPC of this label belongs to someone else.
-    :raises Drift: if the VPC is in another region or has another subnet. An existing VPC is never changed.
+    :raises Drift: if the VPC is in another region or has another subnet, or if the placement group has another type.
+        Neither of them is ever changed.
     """
     label, region = check_group_label(options["label"]), options["region"]
     (owner,) = check_tags([options["owner_tag"]])
-    after = {"label": label, "region": region, "subnet": str(check_subnet(options["subnet"]))}
+    subnet = str(check_subnet(options["subnet"]))
+    after = {"label": label, "region": region, "subnet": subnet, "placement": options["placement"]}
 
     def find() -> Json | None:
         return next((vpc for vpc in _vpcs(api) if vpc["label"] == label), None)
@@ -68,32 +73,66 @@ def present(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> J
     if vpc is None and check_mode:
         return {"changed": True, "group": None, "diff": {"before": {}, "after": after}}
     if vpc is None:
-        subnet = {"label": label, "ipv4": after["subnet"]}
-        body = {"label": label, "region": region, "description": owner, "subnets": [subnet]}
+        subnets = [{"label": label, "ipv4": subnet}]
+        body = {"label": label, "region": region, "description": owner, "subnets": subnets}
         # Two runs for one fleet share its VPC, so the tag of the fleet identifies it even after a lost response.
         vpc, _failures = create_once(
             [(region, lambda: api.create_vpc(body))], find, lambda found: is_owned(found, owner), api.budget
         )
     else:
         check_owner(vpc, owner, "The VPC ", "description")
-    subnet_ids = {subnet.get("ipv4"): subnet["id"] for subnet in vpc["subnets"]}
-    if vpc["region"] != region or after["subnet"] not in subnet_ids:
+    subnet_ids = {entry.get("ipv4"): entry["id"] for entry in vpc["subnets"]}
+    if vpc["region"] != region or subnet not in subnet_ids:
         raise Drift(
             f"The VPC {label} (id {vpc['id']}) exists in {vpc['region']} with the subnets "
-            f"{', '.join(map(str, subnet_ids)) or 'none'}, not in {region} with {after['subnet']}. Delete it first "
+            f"{', '.join(map(str, subnet_ids)) or 'none'}, not in {region} with {subnet}. Delete it first "
             "(state=absent), or correct the task."
         )
-    group = {**after, "vpc_id": vpc["id"], "subnet_id": subnet_ids[after["subnet"]]}
-    return {"changed": existing is None, "group": group, "diff": {"before": after if existing else {}, "after": after}}
+    placement_id, created = _place(api, vpc, after["placement"], check_mode)
+    ids = {"vpc_id": vpc["id"], "subnet_id": subnet_ids[subnet], "placement_group_id": placement_id}
+    before = {**after, **({"placement": "none"} if created else {})} if existing else {}
+    changed = existing is None or created
+    return {"changed": changed, "group": {**after, **ids}, "diff": {"before": before, "after": after}}
+
+
+def _place(api: LinodeApi, vpc: Json, placement: str, check_mode: bool) -> tuple[int | None, bool]:
+    """Create the placement group of the VPC unless it exists. Return its id, if it has one, and whether it is new."""
+    if placement == "none":
+        return None, False
+    label = _placement_label(vpc)
+    group = api.placement_group_labelled(label)
+    if group is None and check_mode:
+        return None, True
+    if group is None:
+        # With the policy "strict", the API refuses a Linode that it cannot place as requested, before it is billed.
+        kind = {"placement_group_type": placement, "placement_group_policy": "strict"}
+        body = {"label": label, "region": vpc["region"], **kind}
+        group, _failures = create_once(
+            [(vpc["region"], lambda: api.create_placement_group(body))],
+            lambda: api.placement_group_labelled(label),
+            lambda _found: True,
+            api.budget,
+        )
+        return group["id"], True
+    if group["placement_group_type"] != placement:
+        raise Drift(
+            f"The placement group {label} (id {group['id']}) has the type {group['placement_group_type']}, not "
+            f"{placement}. Delete the group first (state=absent), or correct the task."
+        )
+    return group["id"], False
+
+
+def _placement_label(vpc: Json) -> str:
+    return f"{vpc['label']}-{vpc['id']}"
 
 
 def absent(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> Json:
-    """Delete the VPC with this label, or all VPCs of the owner if ``label`` is not set.
+    """Delete the VPC with this label and its placement group, or all of the owner if ``label`` is not set.
 
     :returns: ``changed``, ``group`` (None) and ``diff``.
     :raises InvalidInput: if ``owner_tag`` is not a tag, for example empty.
     :raises NotOurs: if the VPC belongs to someone else.
-    :raises Drift: if Linodes are still in a VPC. Nothing is deleted then.
+    :raises Drift: if Linodes are still in a VPC or placement group, which is not deleted then.
     """
     label, (owner,) = options.get("label"), check_tags([options["owner_tag"]])
     vpcs = [vpc for vpc in _vpcs(api) if (vpc["label"] == label if label else is_owned(vpc, owner))]
@@ -110,9 +149,19 @@ def absent(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> Js
                 check_owner(current, owner, "The VPC ", "description")
             return current is None
 
+        _delete_placement_group(api, _placement_label(vpc))
         api.delete_vpc(vpc["id"], is_done)
     before = {"labels": [vpc["label"] for vpc in vpcs]} if vpcs else {}
     return {"changed": bool(vpcs), "group": None, "diff": {"before": before, "after": {}}}
+
+
+def _delete_placement_group(api: LinodeApi, label: str) -> None:
+    group = api.placement_group_labelled(label)
+    if group is None:
+        return
+    if linodes := [str(member["linode_id"]) for member in group.get("members") or []]:
+        raise Drift(f"The placement group {label} was not deleted: it still has the Linodes {', '.join(linodes)}.")
+    api.delete_placement_group(group["id"], lambda: api.placement_group_labelled(label) is None)
 
 
 def _vpcs(api: LinodeApi) -> list[Json]:

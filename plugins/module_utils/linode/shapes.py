@@ -100,6 +100,7 @@ VPC: t.Final = {
     "description?": TEXT,
     "subnets": [{"id": ID, "ipv4?": ADDRESS, "linodes?": [{"id": ID}]}],
 }
+PLACEMENT_GROUP: t.Final = {"id": ID, "label": NAME, "placement_group_type": NAME, "members?": [{"linode_id": ID}]}
 VPC_ADDRESS: t.Final = {"linode_id?": ID, "subnet_id?": ID, "address?": ADDRESS}
 DEVICE: t.Final = {"id": ID, "entity": {"id": ID, "label?": NAME}}
 

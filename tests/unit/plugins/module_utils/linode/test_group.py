@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode import group as subject
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import Drift, InvalidInput, NotOurs
+from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import Drift, InvalidInput, NotOurs, Refused
 from faults import Fault, error
 
 OWNER = "multigpu-vllm"
-OPTIONS = {"label": "vllm-big", "region": "us-ord", "subnet": "10.0.0.0/24", "owner_tag": OWNER}
+OPTIONS = {"label": "vllm-big", "region": "us-ord", "subnet": "10.0.0.0/24", "placement": "none", "owner_tag": OWNER}
+APART = "anti_affinity:local"
 
 
 def present(world, check_mode=False, **options):
@@ -38,10 +39,11 @@ def test_present_creates_vpc_with_subnet_once(world):
 
 
 def test_present_check_mode_shows_the_network_and_only_reads(world):
-    result = present(world, check_mode=True)
+    result = present(world, check_mode=True, placement=APART)
 
     assert (result["changed"], result["group"], result["diff"]["before"]) == (True, None, {})
-    assert result["diff"]["after"] == {"label": "vllm-big", "region": "us-ord", "subnet": "10.0.0.0/24"}
+    expected = {"label": "vllm-big", "region": "us-ord", "subnet": "10.0.0.0/24", "placement": APART}
+    assert result["diff"]["after"] == expected
     assert world.account.writes() == []
 
 
@@ -123,4 +125,49 @@ def test_absent_after_lost_response_succeeds(world):
     world.plan.faults.append(Fault("DELETE /vpcs", after=True, reply=error(502, "Bad Gateway")))
 
     assert absent(world)["changed"]
+    assert world.account.vpcs == {}
+
+
+def test_present_creates_placement_group_once(world):
+    network = present(world)
+    checked = present(world, check_mode=True, placement=APART)
+    assert world.account.placement_groups == {}
+    first = present(world, placement=APART)
+    world.account.requests.clear()
+    again = present(world, placement=APART)
+
+    (group,) = world.account.placement_groups.values()
+    assert group["label"] == f"vllm-big-{network['group']['vpc_id']}"
+    assert (group["region"], group["placement_group_policy"]) == ("us-ord", "strict")
+    assert [result["changed"] for result in (checked, first, again)] == [True, True, False]
+    assert checked["diff"]["before"]["placement"] == "none"
+    assert first["group"]["placement_group_id"] == again["group"]["placement_group_id"] == group["id"]
+    assert again["diff"]["before"] == again["diff"]["after"]
+    assert world.account.writes() == []
+
+
+def test_present_type_that_the_api_refuses_is_reported(world):
+    with pytest.raises(Refused, match="placement_group_type: Must be one of anti_affinity:local"):
+        present(world, placement="affinity:local")
+
+
+def test_present_never_changes_the_type_of_a_placement_group(world):
+    present(world, placement=APART)
+
+    with pytest.raises(Drift, match="has the type anti_affinity:local, not affinity:local"):
+        present(world, placement="affinity:local")
+
+
+def test_absent_deletes_only_the_placement_group_of_the_vpc(world):
+    first = present(world, placement=APART)["group"]
+    other = {"label": "vllm-big-1", "region": "us-ord", "placement_group_type": APART}
+    world.account.placement_groups[9] = {**other, "id": 9}
+    member = world.create_by_other(placement_group={"id": first["placement_group_id"]})
+    with pytest.raises(Drift, match=f"placement group .* still has the Linodes {member['id']}"):
+        absent(world)
+    del world.account.instances[member["id"]]
+    world.plan.faults.append(Fault("DELETE /placement", after=True, reply=error(502, "Bad Gateway")))
+
+    assert absent(world)["changed"]
+    assert list(world.account.placement_groups) == [9]
     assert world.account.vpcs == {}
