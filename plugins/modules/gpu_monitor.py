@@ -30,6 +30,11 @@ options:
     type: str
     choices: [auto, nvml, nvidia_smi]
     default: auto
+  until_removed:
+    description:
+      - File on the node that the module creates. It stops sampling when the file is removed, or after O(duration).
+      - With C(async), another task can end the sampling in this way.
+    type: path
   output:
     description:
       - File on the node to which the samples are written as a table with one row per GPU and sample.
@@ -204,6 +209,11 @@ gpus:
       uuid: GPU-1f2e3d4c-0000-0000-0000-000000000000
       memory_total: 21464350720
       power_limit: 130.0
+origin:
+  description: Time 0 of RV(samples), in seconds since the epoch.
+  returned: success
+  type: float
+  sample: 1764525600.25
 started:
   description: UTC time at time 0 of the samples.
   returned: success

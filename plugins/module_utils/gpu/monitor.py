@@ -11,7 +11,7 @@ import math
 import os
 import time
 import typing as t
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.files import replace_text
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, as_dicts, failed
@@ -25,6 +25,7 @@ ARGUMENT_SPEC: t.Final[dict[str, t.Any]] = {
     "duration": {"type": "float", "default": 10.0},
     "interval": {"type": "float", "default": 1.0},
     "backend": {"type": "str", "choices": ["auto", "nvml", "nvidia_smi"], "default": "auto"},
+    "until_removed": {"type": "path"},
     "output": {"type": "path"},
     # The action plugin uses ``live`` and ``record`` on the controller; the module ignores them.
     "live": {"type": "bool", "default": False},
@@ -34,6 +35,8 @@ ARGUMENT_SPEC: t.Final[dict[str, t.Any]] = {
 
 #: Maximum number of samples. With more samples, the result would be hundreds of megabytes in size.
 MAX_SAMPLES: t.Final = 100_000
+#: Maximum seconds until the module notices that the file in ``until_removed`` was removed.
+CHECK_PERIOD: t.Final = 0.5
 #: Age in seconds of the oldest samples in the progress file. A slow reader of the file does not miss any samples.
 RECENT: t.Final = 10.0
 
@@ -56,6 +59,8 @@ def check_options(params: Params) -> None:
     """
     check_times(params["duration"], params["interval"])
     check_output(params["output"])
+    if params["until_removed"] is not None and not os.path.isdir(os.path.dirname(params["until_removed"])):
+        raise InvalidOption(f"until_removed must be in an existing directory, got {params['until_removed']!r}.")
     check_path(params["progress_path"])
 
 
@@ -120,7 +125,7 @@ def _sample(reader: Reader, params: Params, started: str, gpus: list[Result]) ->
     """Sample the GPUs for the requested duration. Return the samples and the values calculated from them."""
     sampler = GpuSampler(reader, params["interval"])
     recent = max(1, math.ceil(RECENT / params["interval"]))
-    begin = time.monotonic()
+    begin, origin = time.monotonic(), time.time()
 
     def snapshot() -> Result:
         return {
@@ -133,16 +138,43 @@ def _sample(reader: Reader, params: Params, started: str, gpus: list[Result]) ->
 
     sampler.start(begin)
     try:
-        with published(params["progress_path"], snapshot):
-            sampler.wait(params["duration"])
+        with published(params["progress_path"], snapshot), _existing(params["until_removed"]) as goes_on:
+            while goes_on() and (left := params["duration"] + begin - time.monotonic()) > 0:
+                if not sampler.wait(min(left, CHECK_PERIOD)):
+                    break
     finally:
         sampling = sampler.stop()
-    return sampling
+    return {**sampling, "origin": origin}
+
+
+@contextlib.contextmanager
+def _existing(path: str | None) -> Iterator[Callable[[], bool]]:
+    """Create a file for the ``with`` block, and provide a function that returns whether it still exists.
+
+    :param path: the file, or None for no file, in which case the function always returns true.
+    """
+    if path is None:
+        yield lambda: True
+        return
+    replace_text(path, "", 0o600)
+    try:
+        yield lambda: os.path.lexists(path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def _result(started: str, backend: str | None, gpus: list[Result], sampling: Result, driver: Finding) -> Result:
     findings = as_dicts([driver])
-    return {"started": started, "backend": backend, "gpus": gpus, **sampling, "findings": findings, "changed": False}
+    return {
+        "started": started,
+        "backend": backend,
+        "gpus": gpus,
+        "origin": None,
+        **sampling,
+        "findings": findings,
+        "changed": False,
+    }
 
 
 def _driver_failed(error: str) -> Finding:

@@ -59,9 +59,10 @@ class GpuSampler:
         self._origin = self._clock() if origin is None else origin
         background.start(self._thread)
 
-    def wait(self, seconds: float) -> None:
-        """Wait until sampling ends, but no longer than ``seconds``."""
+    def wait(self, seconds: float) -> bool:
+        """Wait until sampling ends, but no longer than ``seconds``. Return whether it goes on."""
         self._thread.join(seconds)
+        return self._thread.is_alive()
 
     def recent(self, count: int) -> list[Sample]:
         """Return the newest samples, at most ``count``, without stopping the sampler."""

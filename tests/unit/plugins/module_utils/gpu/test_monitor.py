@@ -6,6 +6,8 @@ from __future__ import annotations
 import csv
 import datetime
 import json
+import threading
+import time
 
 import pytest
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu import monitor as subject
@@ -13,7 +15,14 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import Gp
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.nvml import NvmlReader
 from ansible_collections.multigpu.vllm.plugins.module_utils.progress import InvalidProgressPath
 
-PARAMS = {"duration": 10.0, "interval": 1.0, "backend": "auto", "output": None, "progress_path": None}
+PARAMS = {
+    "duration": 10.0,
+    "interval": 1.0,
+    "backend": "auto",
+    "until_removed": None,
+    "output": None,
+    "progress_path": None,
+}
 NOON = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.timezone.utc)
 
 
@@ -151,3 +160,23 @@ def test_check_options_refuses_an_invalid_progress_path():
 
 def test_check_options_ignores_those_of_the_action():
     subject.check_options({**PARAMS, "live": True, "record": "/nonexistent/samples.csv"})
+
+
+def test_run_ends_when_its_file_is_removed(run, tmp_path):
+    path = tmp_path / "sampling"
+
+    def remove():
+        while not path.exists():
+            time.sleep(0.01)
+        path.unlink()
+
+    threading.Thread(target=remove, daemon=True).start()
+    result = run(duration=3600.0, interval=0.05, until_removed=str(path))
+    assert result["samples"]
+    assert abs(result["origin"] - time.time()) < 600
+    assert not path.exists()
+
+
+def test_check_options_refuses_a_file_in_a_missing_directory():
+    with pytest.raises(subject.InvalidOption, match="until_removed must be in an existing directory"):
+        subject.check_options({**PARAMS, "until_removed": "/missing/sampling"})
