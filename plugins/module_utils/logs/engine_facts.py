@@ -55,7 +55,7 @@ class EngineFacts:
     arguments: dict[str, t.Any] = field(default_factory=dict)
     ranks: list[dict[str, int | None]] = field(default_factory=list)
     worker_ranks: list[int] = field(default_factory=list)
-    local_ranks: dict[int, int] = field(default_factory=dict)
+    local_ranks: dict[str, int] = field(default_factory=dict)
     nccl_sockets: list[str] = field(default_factory=list)
     rendezvous: str | None = None
     gloo_loopback: bool = False
@@ -296,7 +296,7 @@ class EngineLogParser:
         for rank in _RANK.finditer(text):
             self._rank_line(int(rank[1]), int(rank[2]), rank[3])
         if match := _JOINING.search(text):
-            self._facts.local_ranks[int(match[1])] = int(match[2])
+            self._facts.local_ranks[match[1]] = int(match[2])
             self._facts.rendezvous = match[3]
         if match := _WORLD.search(text):
             self._world = max(self._world, _first(match))

@@ -119,13 +119,17 @@ class ProcessTable:
             raise ProcessUnavailable(f"none of the {len(roots)} vLLM servers on this host uses port {port}")
         raise ProcessUnavailable("no vLLM server process is visible on this host")
 
-    def headless_server(self) -> ServerProcess:
-        """Return the only vLLM server without an API, which serves as a part of a server on another host.
+    def headless_server(self, log_path: str | None = None) -> ServerProcess:
+        """Return the vLLM server without an API, which serves as a part of a server on another host.
+
+        If there are several, return the one that writes to ``log_path``.
 
         :raises ProcessUnavailable: if there is none, or more than one.
         """
         headless = {pid for pid, options in self._servers() if options.get("headless")}
         roots = [pid for pid in headless if headless.isdisjoint(self._ancestors(pid))]
+        if len(roots) > 1 and log_path is not None:
+            roots = [pid for pid in roots if self._stdout(pid) == os.path.realpath(log_path)] or roots
         if len(roots) != 1:
             count = f"{len(roots)} vLLM servers run" if roots else "no vLLM server runs"
             raise ProcessUnavailable(f"{count} with --headless on this host")
@@ -187,6 +191,12 @@ class ProcessTable:
         if not text:
             return None
         return {name: value for name, _equals, value in (item.partition("=") for item in text.split("\0")) if name}
+
+    def _stdout(self, pid: int) -> str | None:
+        try:
+            return os.readlink(self._root / str(pid) / "fd" / "1")
+        except OSError:
+            return None
 
     def _stat(self, pid: int) -> list[str]:
         """Return the state, the parent and the further fields of /proc/PID/stat, or an empty list."""

@@ -288,7 +288,7 @@ def _process(target: CheckTarget, node: NodeReader, container: ContainerFacts | 
             parts = urlsplit(target.base_url)
             process = table.server_on(parts.port or {"https": 443}.get(parts.scheme, 80))
         else:
-            process = table.headless_server()
+            process = table.headless_server(target.log_path)
     except ProcessUnavailable as problem:
         return Reading(reason=str(problem))
     return Reading(process, source=f"process {process.pid} (found by {process.found_by})")

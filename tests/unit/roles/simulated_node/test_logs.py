@@ -108,7 +108,7 @@ def test_log_of_a_headless_node_shows_its_ranks_and_the_network(tmp_path: pathli
     text = EmulatedNode(tmp_path, Scenario.load("group-worker"), version).log
     facts = read(text)
     assert (facts.vllm_version, facts.world_size, facts.ready) == (version, 4, True)
-    assert (facts.local_ranks, facts.rendezvous) == ({2: 0, 3: 1}, "10.0.0.11:29501")
+    assert (facts.local_ranks, facts.rendezvous) == ({"2": 0, "3": 1}, "10.0.0.11:29501")
     assert facts.ranks == [{"rank": 2, "world_size": 4, "tp_rank": 0, "pp_rank": 1, "dp_rank": 0}]
     assert "NET/Socket : Using [0]eth1:10.0.0.12<0>" in text
     assert re.findall(r"Channel 00/0 : (\S+ -> \S+) .*via (NET/Socket)/0", text)

@@ -34,7 +34,6 @@ class Rendezvous:
 
     def join(self) -> None:
         """Announce this process as its node's part of the server."""
-        self._place.mkdir(exist_ok=True)
         if self._node == 0:
             for name in ("met", "load"):
                 (self._place / name).unlink(missing_ok=True)
@@ -79,6 +78,7 @@ class Rendezvous:
             return False
 
     def _write(self, name: str, text: str) -> None:
+        self._place.mkdir(exist_ok=True)
         temporary = self._place / f".{name}-{os.getpid()}"
         temporary.write_text(text, "utf-8")
         os.replace(temporary, self._place / name)

@@ -357,7 +357,7 @@ def test_numbers_change_facts_covers_every_changed_fact() -> None:
 def test_engine_facts_of_one_of_two_nodes(name: str, rank: int, tensor_parallel_size: int | None) -> None:
     facts = facts_of(FIXTURES / "group" / f"{name}.log")
     assert (facts.vllm_version, facts.world_size, facts.ready, facts.boots) == ("0.32.0", 2, True, 1)
-    assert (facts.local_ranks, facts.rendezvous) == ({rank: 0}, "10.0.0.11:29501")
+    assert (facts.local_ranks, facts.rendezvous) == ({str(rank): 0}, "10.0.0.11:29501")
     assert facts.tensor_parallel_size == tensor_parallel_size
 
 

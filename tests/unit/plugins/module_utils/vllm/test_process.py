@@ -169,6 +169,8 @@ def test_headless_server_is_the_only_one_with_the_option(proc: Proc) -> None:
     server = proc.table().headless_server()
     assert (server.pid, server.found_by, server.arguments["node_rank"]) == (20, "--headless", 1)
     proc.add(30, f"{SERVE} --headless")
+    os.symlink("/var/log/vllm.log", proc.root / "30/fd/1")
+    assert proc.table().headless_server("/var/log/vllm.log").pid == 30
     with pytest.raises(ProcessUnavailable, match="2 vLLM servers run with --headless on this host"):
         proc.table().headless_server()
 
