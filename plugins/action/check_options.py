@@ -26,6 +26,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import 
 )
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import is_loopback
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
+from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment import groups
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.load.steps import LOAD_STEPS, Options
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.option_limits import check_values, limits
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.options import misspelt, nearest, role_options
@@ -37,6 +38,8 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.thresholds imp
 
 #: Tags that select a section of the validation.
 _SECTION_TAGS: t.Final = (*RULES, *MEASURED_ALONE)
+#: Host variable with the address of a host on the network of its group.
+_ADDRESS: t.Final = "vllm_private_address"
 #: Networks that contain every address of a family.
 _EVERYWHERE: t.Final = ("0.0.0.0/0", "::/0")
 
@@ -135,19 +138,31 @@ def tag_errors(tags: Collection[str], skip_tags: Collection[str], inherited: Col
     return [f"--tags {tag}: did you mean {suggestion}?" for tag, suggestion in suggestions.items() if suggestion]
 
 
+def group_of(variables: Mapping[str, t.Any]) -> dict[str, t.Any] | None:
+    """Return the group of the host with the rank of the host and the addresses of all members, or None without one."""
+    name, host = variables.get(groups.VARIABLE), variables["inventory_hostname"]
+    # Reading the variables of all hosts is expensive.
+    hosts = groups.members(variables["hostvars"], variables["groups"]["all"]).get(str(name), []) if name else []
+    if host not in hosts:
+        return None
+    addresses = {member: str(variables["hostvars"][member].get(_ADDRESS) or "") for member in hosts}
+    return {"name": str(name), "rank": hosts.index(host), "hosts": hosts, "addresses": addresses}
+
+
 def selected_measurements(tags: Collection[str], inherited: Collection[str]) -> list[str]:
     """Return the measurements that the tags select, in their order. Tags of other roles select none."""
     everything = {*inherited, "all", "tagged"} - {"always"}
     return [name for name, own in SELECTED_BY.items() if not {*everything, *own}.isdisjoint(tags)]
 
 
-def around_load(measurements: Sequence[str], options: Options) -> tuple[list[str], list[str]]:
+def around_load(measurements: Sequence[str], options: Options, *, has_api: bool = True) -> tuple[list[str], list[str]]:
     """Return the measurements to take before and after the load test. Without a load test, all are taken before it.
 
     Those that the options of the validate role turn off are left out, and the links, which a separate task measures.
+    ``has_api``: False for a node of a group that serves no API.
     """
     off = {
-        "output": options["output_check"] == "never",
+        "output": options["output_check"] == "never" or not has_api,
         "peer_data": options["p2p_check"] == "never",
         "nccl_bandwidth": not options["nccl_bandwidth"],
     }
@@ -186,7 +201,9 @@ class ActionModule(ControllerAction):
             measurements = selected_measurements(tags, self._task.tags)
             result["measures"] = bool(measurements)
             if role == "validate":
-                result["before_load"], result["after_load"] = around_load(measurements, values)
+                group = result["group"] = group_of(variables)
+                has_api = group is None or group["rank"] == 0
+                result["before_load"], result["after_load"] = around_load(measurements, values, has_api=has_api)
             if not measurements:
                 # Drop the other warnings: options do not matter if nothing is validated.
                 selected = ",".join(tags)

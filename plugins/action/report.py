@@ -24,7 +24,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.recorded_answe
 
 
 def failed_by_comparison(document: Mapping[str, t.Any], fail_on: str) -> list[str]:
-    """Return the sorted names of the nodes that fail only because they differ from their peers."""
+    """Return the sorted names of the nodes that fail only because of other nodes: their peers or their group."""
     different = {
         name
         for finding in document["fleet"]["findings"]
@@ -32,6 +32,9 @@ def failed_by_comparison(document: Mapping[str, t.Any], fail_on: str) -> list[st
         for key in ("slow", "outliers")
         for name in finding["evidence"].get(key, ())
     }
+    for group in document["groups"].values():
+        if any(exceeds(finding["status"], fail_on) for finding in group["findings"]):
+            different.update(name for name in group["hosts"] if name in document["hosts"])
     return sorted(name for name in different if not exceeds(document["hosts"][name]["status"], fail_on))
 
 

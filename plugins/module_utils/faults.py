@@ -475,6 +475,44 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
         "Gloo, which vLLM uses in addition to NCCL, used the wrong network interface or could not connect.",
         f"Set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME {_WRONG_INTERFACE}.",
     ),
+    "gloo_loopback": Fault(
+        "Gloo uses the loopback address",
+        "The host name of the node does not resolve to an address of the node, so Gloo listens at 127.0.0.1, where "
+        "ranks on other nodes cannot reach it.",
+        "Set GLOO_SOCKET_IFNAME to the network interface between the nodes (role vllm does so for a vllm_group).",
+        check="group.addresses",
+    ),
+    "group_loopback": Fault(
+        "A member of a group uses the loopback address",
+        "vLLM or NCCL of this node was given an address at which the other nodes cannot reach it.",
+        f"Set NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME {_WRONG_INTERFACE} (role vllm does so for a vllm_group).",
+        check="group.addresses",
+    ),
+    "group_other_network": Fault(
+        "A member of a group does not use the private network",
+        "Unless told otherwise, vLLM and NCCL use the interface of the route to the internet, or all interfaces. The "
+        "traffic between the GPUs then leaves the private network, where it may be slow, and anyone can read it.",
+        f"Set NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME and TP_SOCKET_IFNAME {_WRONG_INTERFACE}. Restart all members.",
+        check="group.addresses",
+    ),
+    "group_ranks_missing": Fault(
+        "Ranks of the server run on no member",
+        "A member has not started, its workers have died, or it was started with another --node-rank or --nnodes.",
+        "Look for the first error in the log of the member without ranks, then restart all members together.",
+        check="group.ranks",
+    ),
+    "group_ranks_twice": Fault(
+        "Two members run the same rank",
+        "Two members have the same --node-rank, or workers of an earlier start still run.",
+        "Stop vLLM on all members, check --node-rank of each, and start them together.",
+        check="group.ranks",
+    ),
+    "group_versions_differ": Fault(
+        "The members of a group differ",
+        "One server with different versions on its nodes may fail to start, hang, or compute wrong answers.",
+        "Deploy all members together, with the same image and model revision, and install the same driver on them.",
+        check="group.versions",
+    ),
     # --- NCCL: hangs ------------------------------------------------------------------------------------------------
     "nccl_timeout": Fault(
         "Collective timed out",

@@ -48,6 +48,7 @@ AREAS: t.Final[dict[str, str]] = {
     "output": "Answers",
     "network": "Network between nodes",
     "user": "Your thresholds",
+    "group": "Group of nodes",
     "fleet": "Fleet",
     "baseline": "Baseline",
 }
@@ -111,6 +112,9 @@ CHECKS: t.Final[dict[str, Check]] = {
     "network.clock": Check("Clocks", "Do the clocks of the members agree?"),
     "network.host_name": Check("Host name", "Does the node's own host name lead to an address that others can reach?"),
     "user.threshold": Check("Threshold", "Does the node meet the limits that you set?"),
+    "group.ranks": Check("Ranks", "Do the members of the group run all ranks of the server, each once?"),
+    "group.versions": Check("Versions", "Do all members run the same versions of vLLM, NCCL, driver, image and model?"),
+    "group.addresses": Check("Addresses", "Do the members reach each other over the private network?"),
     "fleet.outlier": Check("Outlier", "Does the node perform like its peers?"),
     "fleet.output": Check("Same answers", "Do nodes with the same model compute the same answers?"),
     "fleet.missing": Check("Missing", "Did every node report every measurement?"),

@@ -101,6 +101,18 @@ after_load:
   type: list
   elements: str
   sample: [output, logs, peer_data]
+group:
+  description:
+    - Hosts with the same C(vllm_group), which serve one model together. Null if the host serves alone.
+    - C(rank) is the position of this host among C(hosts), the first of which serves the API. C(addresses) has the
+      C(vllm_private_address) of each host.
+  returned: for the C(validate) role
+  type: dict
+  sample:
+    name: llm
+    rank: 1
+    hosts: [gpu1, gpu2]
+    addresses: {gpu1: 10.0.0.11, gpu2: 10.0.0.12}
 steps:
   description: Load steps for M(multigpu.vllm.throughput_probe).
   returned: for the C(validate) and C(benchmark) roles

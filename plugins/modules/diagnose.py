@@ -127,6 +127,14 @@ options:
     type: list
     elements: dict
     default: []
+  group:
+    description:
+      - Group of nodes that serve one model together, as RV(multigpu.vllm.check_options#module:group) describes it.
+      - C(load) is the result of M(multigpu.vllm.throughput_probe) on the first member. On the other members, C(load) in
+        O(results) is the result of M(multigpu.vllm.gpu_monitor) at the same time.
+      - C(links) is the list of links that M(multigpu.vllm.link_check) measured from this node.
+    type: dict
+    default: {}
   fail_on:
     description: Least severe status for which RV(exceeds) is true.
     type: str

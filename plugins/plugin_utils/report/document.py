@@ -36,6 +36,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules import (
     expectation,
     fleet,
     gpus,
+    group,
     hardware,
     judge,
     output,
@@ -91,7 +92,7 @@ def node_document(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[st
         ],
         "facts": _facts(node, sections),
         "memory": _memory(node),
-        "load": [_step(node, step) for step in node.load.data.get("results") or ()],
+        "load": [] if node.options.headless else [_step(node, step) for step in node.load.data.get("results") or ()],
         "utilisation": _utilisation(node),
         "diagnoses": [item.as_dict() for item in diagnoses],
         "changes": None,
@@ -105,7 +106,8 @@ def headline(node: NodeFacts, sections: Sequence[judge.Section], diagnoses: Sequ
         return errors[0]["reason"]
     wrong = judge.wrong(sections)
     if not wrong:
-        untested = [section.title for section in sections if section.selected and section.status is Status.NOT_TESTED]
+        asked = [section for section in sections if section.selected and not section.elsewhere]
+        untested = [section.title for section in asked if section.status is Status.NOT_TESTED]
         return f"not tested: {', '.join(untested)}" if untested else ""
     explained = {check for item in diagnoses for check in item.findings}
     open_findings = {item.check: item.summary for item in reversed(wrong) if item.check not in explained}
@@ -155,6 +157,7 @@ def _facts(node: NodeFacts, sections: Sequence[judge.Section]) -> dict[str, t.An
         },
         "configuration": {"arguments": node.arguments, "environment": node.environment},
         "links": _links(node),
+        "group": group.facts(node),
         "one_stream": stream,
         "output_throughput": throughput,
         "output_streams": best.get("concurrency"),
@@ -320,6 +323,21 @@ def lost_document(reason: str) -> dict[str, t.Any]:
     return node_document(node, judge.judge(node))
 
 
+def _group_document(hosts: Sequence[str], nodes: Mapping[str, Mapping[str, t.Any]]) -> dict[str, t.Any]:
+    """Build the entry for one group of nodes: its verdict is the worst of its members and of its own checks."""
+    findings = group.evaluate(hosts, nodes)
+    present = [host for host in hosts if host in nodes]
+    status = worst([*(nodes[host]["status"] for host in present), judge.verdict(item.status for item in findings)])
+    problems = [item.summary for item in findings if item.wrong]
+    problems += [f"{host}: {nodes[host]['headline']}" for host in present if nodes[host]["status"] != "pass"]
+    return {
+        "status": status.value,
+        "headline": f"{problems[0]} (+{len(problems) - 1} more)" if problems[1:] else "".join(problems),
+        "hosts": list(hosts),
+        "findings": as_dicts(findings),
+    }
+
+
 def report_document(
     hosts: Mapping[str, Mapping[str, t.Any] | None],
     *,
@@ -343,12 +361,12 @@ def report_document(
         # The file of an earlier report may be damaged.
         with contextlib.suppress(*SENSELESS):
             nodes[name]["changes"] = changes(since, before, nodes[name])
+    groups = {name: _group_document(hosts, nodes) for name, hosts in group.groups(nodes).items()}
     fleet_findings = [*fleet.evaluate(nodes), *output.fleet(answers)]
     counts = Counter(node["status"] for node in nodes.values())
     # With a single node, the check for nodes slower than the others cannot run. Only this node's status counts then.
-    status = worst(
-        [*(node["status"] for node in nodes.values()), judge.verdict(item.status for item in fleet_findings)]
-    )
+    entries = (*nodes.values(), *groups.values())
+    status = worst([*(item["status"] for item in entries), judge.verdict(item.status for item in fleet_findings)])
     document = {
         "schema_version": SCHEMA_VERSION,
         "run": dict(run),
@@ -358,6 +376,7 @@ def report_document(
             "cost": fleet_cost(nodes),
         },
         "hosts": nodes,
+        "groups": groups,
         "fleet": {"title": AREAS["fleet"], "findings": as_dicts(fleet_findings), "networks": _networks(nodes)},
     }
     return t.cast("dict[str, t.Any]", redact(document, known_secrets(secrets)))

@@ -53,6 +53,10 @@ def report_html(document: Document) -> str:
             dataclasses.replace(problem_list.of_finding(finding), title=finding["summary"])
             for finding in tables.wrong({"sections": [document["fleet"]]})
         ],
+        groups=[
+            (name, group, [problem_list.of_finding(finding) for finding in tables.wrong({"sections": [group]})])
+            for name, group in document["groups"].items()
+        ],
         sections=max((_section_names(node["data"]) for node in nodes), key=len, default=[]),
         speeds=tables.LEGEND,
         nodes=nodes,
@@ -116,6 +120,7 @@ def _node(number: int, name: str, document: Document, nodes: int) -> dict[str, t
     return {
         "name": name,
         "anchor": f"node-{number}",
+        "group": tables.group_of_first(document, name),
         "data": data,
         "about": text.about(data, UNICODE),
         "unfolded": nodes <= SMALL_FLEET or (number <= UNFOLDED and data["status"] != "pass"),

@@ -35,7 +35,8 @@ def report_junit(document: Document) -> str:
     from junitparser import JUnitXml, TestSuite
 
     report = JUnitXml("multigpu.vllm")
-    suites = {name: _node_cases(name, document["hosts"][name]) for name in tables.worst_first(document)}
+    suites = {f"group {name}": _cases(f"group {name}", group["findings"]) for name, group in document["groups"].items()}
+    suites |= {name: _node_cases(name, document["hosts"][name]) for name in tables.worst_first(document)}
     for name, cases in [*suites.items(), ("fleet", _cases("fleet", document["fleet"]["findings"]))]:
         suite = TestSuite(_clean(name))
         suite.timestamp = document["run"]["time"]

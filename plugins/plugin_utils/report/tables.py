@@ -31,13 +31,34 @@ LEGEND: t.Final = (
 
 
 def worst_first(document: Document) -> list[str]:
-    """Return the node names, sorted by status (worst first), number of problems (most first) and name."""
+    """Return the node names, sorted by status (worst first), number of problems (most first) and name.
 
-    def key(name: str) -> tuple[int, int, str]:
-        node = document["hosts"][name]
-        return (-SEVERITY.index(Status(node["status"])), -len(wrong(node)), name)
+    The members of a group stay together, in the order of their ranks, at the place of the group.
+    """
+    nodes = document["hosts"]
+    units = [[name for name in group["hosts"] if name in nodes] for group in document["groups"].values()]
+    alone = set(nodes).difference(*units)
+    statuses = [group["status"] for group in document["groups"].values()]
+    ranked = [*zip(statuses, units, strict=True), *((nodes[name]["status"], [name]) for name in alone)]
 
-    return sorted(document["hosts"], key=key)
+    def key(item: tuple[str, list[str]]) -> tuple[int, int, list[str]]:
+        status, names = item
+        return (-SEVERITY.index(Status(status)), -sum(len(wrong(nodes[name])) for name in names), names)
+
+    return [name for _status, names in sorted(ranked, key=key) for name in names]
+
+
+def group_of_first(document: Document, name: str) -> tuple[str, Document] | None:
+    """Return the name and the entry of a group if ``name`` is its first member in the report, otherwise None."""
+    for title, group in document["groups"].items():
+        if name == next((host for host in group["hosts"] if host in document["hosts"]), None):
+            return title, group
+    return None
+
+
+def group_title(name: str, group: Document, style: Style) -> str:
+    """Return the heading of a group, such as ``group llm · 2 nodes``."""
+    return style.dot.join((f"group {name}", counted(len(group["hosts"]), "node")))
 
 
 def wrong(node: Document) -> list[dict[str, t.Any]]:
@@ -88,6 +109,10 @@ def fleet(document: Document, style: Style) -> Iterator[str]:
     yield f"   {'node':<{width}}  {'verdict':<{verdict}}  GPUs     TP  1 stream  expected  all streams"
     for name in names:
         node = document["hosts"][name]
+        if group := group_of_first(document, name):
+            yield style.title(f" {style.symbols[group[1]['status']]} {group_title(*group, style)}", group[1]["status"])
+            for finding in group[1]["findings"]:
+                yield from style.wrap(finding["summary"], f"     {style.symbols[finding['status']]} ")
         if len(name) > width:
             yield f"   {style.fit(name, WIDTH - 3)}"
         yield _node_row(name if len(name) <= width else "", node, width, verdict, style)

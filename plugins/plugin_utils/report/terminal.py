@@ -27,7 +27,7 @@ def summary_text(
     lines = ["", *tables.fleet(document, style)]
     if full or len(document["hosts"]) == 1:
         for name in tables.worst_first(document):
-            lines += ["", *text.node_lines(name, document["hosts"][name], style)]
+            lines += ["", *text.entry_lines(name, document, style)]
     else:
         lines += _details(document, style)
     lines += ["", style.rule * WIDTH]
@@ -41,6 +41,12 @@ def summary_text(
 
 def _details(document: Mapping[str, t.Any], style: Style) -> Iterator[str]:
     nodes = document["hosts"]
+    for name, group in document["groups"].items():
+        if listed := [problem_list.of_finding(finding) for finding in tables.wrong({"sections": [group]})]:
+            yield ""
+            yield style.title(f" {tables.group_title(name, group, style)}", group["status"])
+            for item in listed:
+                yield from problem_list.problem("   ", item, style, evidence=False)
     troubled = [name for name in tables.worst_first(document) if nodes[name]["errors"] or tables.wrong(nodes[name])]
     for name in troubled[:NODES]:
         node = nodes[name]

@@ -26,10 +26,31 @@ def report_text(document: Mapping[str, t.Any], style: Style = UNICODE) -> str:
     lines = [
         *tables.fleet(document, style),
         "",
-        *(line for name in tables.worst_first(document) for line in node_lines(name, document["hosts"][name], style)),
+        *(line for name in tables.worst_first(document) for line in entry_lines(name, document, style)),
         *_footer(document, style),
     ]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def entry_lines(name: str, document: Mapping[str, t.Any], style: Style) -> Iterator[str]:
+    """Yield the lines about a node, after those about its group if it is the first member."""
+    if group := tables.group_of_first(document, name):
+        yield from group_lines(*group, style)
+    yield from node_lines(name, document["hosts"][name], style)
+
+
+def group_lines(name: str, group: Mapping[str, t.Any], style: Style = UNICODE) -> Iterator[str]:
+    """Yield the lines about the checks of a group of nodes, whose members follow."""
+    yield style.heavy * WIDTH
+    yield style.title(f" {tables.group_title(name, group, style)}", group["status"])
+    yield from style.wrap(f"members: {', '.join(group['hosts'])}", " ")
+    yield style.heavy * WIDTH
+    for finding in group["findings"]:
+        yield from check_lines(finding, style)
+    for number, finding in enumerate(tables.wrong({"sections": [group]}), start=1):
+        yield ""
+        yield from problem_list.problem(f" {number}. ", problem_list.of_finding(finding), style)
+    yield ""
 
 
 def node_lines(name: str, node: Node, style: Style = UNICODE) -> Iterator[str]:

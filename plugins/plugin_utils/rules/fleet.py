@@ -114,7 +114,7 @@ def _lacking(nodes: Nodes) -> dict[str, list[str]]:
     missing_steps: dict[str, list[str]] = {}
     groups: dict[tuple[t.Any, ...], dict[str, t.Collection[str]]] = {}
     for name, node in nodes.items():
-        if not _broken(node) and _speed_requested(node):
+        if not _broken(node) and _speed_requested(node) and not _headless(node):
             groups.setdefault(_hardware(node), {})[name] = answered = speeds(node)
             if not answered and _unanswered(node):
                 missing_steps[name] = ["the server answered no load step"]
@@ -126,6 +126,10 @@ def _lacking(nodes: Nodes) -> dict[str, list[str]]:
             if lacking and name not in missing_steps:
                 missing_steps[name] = [f"no speed for {step}" for step in lacking]
     return {name: missing_steps[name] for name in nodes if name in missing_steps}
+
+
+def _headless(node: Node) -> bool:
+    return bool((node["facts"].get("group") or {}).get("rank"))
 
 
 def _speed_requested(node: Node) -> bool:

@@ -99,6 +99,9 @@ _MAIN: t.Final[dict[str, tuple[str, ...]]] = {
 #: Areas that not every node has, each with its measurement.
 _OPTIONAL: t.Final = {"output": "output", "network": "links"}
 
+#: Areas whose checks need the API of the server. In a group of nodes, only the head has one.
+_BY_API: t.Final = ("performance", "output")
+
 _CHECK_ORDER: t.Final = {check: position for position, check in enumerate(CHECKS)}
 
 
@@ -109,6 +112,8 @@ class Section:
     area: str
     findings: tuple[Finding, ...]
     selected: bool = True
+    #: Whether the checks are made on another node of the same server.
+    elsewhere: bool = False
 
     @property
     def title(self) -> str:
@@ -147,6 +152,9 @@ def _section(node: NodeFacts, area: str, selected: bool) -> Section:
     checks = needs(area)
     if not selected:
         return Section(area, tuple(not_tested(check, "not selected") for check in checks), selected=False)
+    if node.options.headless and area in _BY_API:
+        reason = f"measured on {node.options.group['hosts'][0]}, which serves the API of the group"
+        return Section(area, tuple(not_tested(check, reason) for check in checks), elsewhere=True)
     findings = RULES[area](node)
     faulty = {item.check for item in findings if item.wrong}
     # Drop a pass if the same check also has a failure or a warning, because the pass may cover only part of the check.
@@ -157,8 +165,11 @@ def _section(node: NodeFacts, area: str, selected: bool) -> Section:
 
 
 def node_status(sections: Iterable[Section]) -> Status:
-    """Return the worst status of the selected sections; a node cannot pass if a whole section was not tested."""
-    return worst(section.status for section in sections if section.selected)
+    """Return the worst status of the selected sections; a node cannot pass if a whole section was not tested.
+
+    Sections whose checks are made on another node of the same server do not count.
+    """
+    return worst(section.status for section in sections if section.selected and not section.elsewhere)
 
 
 def wrong(sections: Iterable[Section]) -> list[Finding]:

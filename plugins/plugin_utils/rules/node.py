@@ -79,7 +79,9 @@ class JudgingOptions:
     ``all_reduce_latency``: seconds. ``speed_limits``: maps a GPU model or ``default`` to two percentages, ``warn`` and
     ``fail``. ``speed_history``: tokens/s of one stream in earlier runs. ``fixed_seed``: whether the load test repeats
     its prompts. ``profile``: tuning preset of the deployment. ``instance_type``: type ID of the Linode plan.
-    ``hourly_price``: US dollars. ``output_reference``: a ``RecordedAnswers`` to compare with.
+    ``hourly_price``: US dollars. ``output_reference``: a ``RecordedAnswers`` to compare with. ``group``: the group of
+    nodes to which the node belongs, as ``check_options`` returns it, with the head's result of ``throughput_probe`` as
+    ``load``, and the measured ``links`` from the node; empty if the node serves alone.
     """
 
     expected_throughput: float | None = None
@@ -93,6 +95,12 @@ class JudgingOptions:
     instance_type: str | None = None
     hourly_price: float | None = None
     output_reference: RecordedAnswers | None = None
+    group: Mapping[str, t.Any] = field(default_factory=dict)
+
+    @property
+    def headless(self) -> bool:
+        """Whether the node is a part of a server whose API runs on another node."""
+        return bool(self.group.get("rank"))
 
 
 @dataclass(frozen=True)
@@ -128,6 +136,12 @@ class NodeFacts:
             key: Measurement.from_result(module, results.get(key), check_mode=check_mode)
             for key, module in MEASUREMENTS.items()
         }
+        if options is not None and options.headless:
+            head = Measurement.from_result("throughput_probe", options.group.get("load"))
+            # Ansible replaces the value "started" of an asynchronous job by its own.
+            sampled = {key: value for key, value in (results.get("load") or {}).items() if key != "started"}
+            own = Measurement.from_result("gpu_monitor", sampled, check_mode=check_mode)
+            measurements["load"] = _load_of_member(own, head)
         lost = next((item for item in measurements.values() if item.unreachable), None)
         if lost is not None:
             measurements = {
@@ -277,7 +291,9 @@ class NodeFacts:
 
     @property
     def spans_nodes(self) -> bool:
-        """Whether the server needs more GPUs than this node has, and therefore runs on several nodes."""
+        """Whether the server runs on several nodes: those of its group, or because this one has too few GPUs for it."""
+        if len(self.options.group.get("hosts") or ()) > 1:
+            return True
         local = max(len(self.devices), self.gpu_facts.get("expected_count") or 0)
         return self.group_size is not None and self.group_size > local > 0
 
@@ -306,6 +322,30 @@ class NodeFacts:
         if not windows:
             return samples
         return [item for item in samples if any(start <= item["time"] <= end for start, end in windows)]
+
+
+def _load_of_member(own: Measurement, head: Measurement) -> Measurement:
+    """Return the samples of a node without an API together with the times of the head's load steps.
+
+    :param own: result of ``gpu_monitor``, whose clock differs little from that of the head.
+    :param head: result of ``throughput_probe`` on the head.
+    """
+    if not own.taken:
+        return own
+    if not head.taken:
+        return Measurement(own.module, reason=f"no load on the head of the group: {head.reason}")
+    shift = own.data["origin"] - head.data["origin"]
+    samples = [{**sample, "time": sample["time"] + shift} for sample in own.data["samples"]]
+    steps = [{key: step.get(key) for key in ("name", "started", "ended", "skipped")} for step in head.data["results"]]
+    return Measurement(
+        own.module,
+        {
+            "results": steps,
+            "origin": head.data["origin"],
+            "gpu_samples": {"samples": samples, "sample_rate": own.data.get("sample_rate"), "error": own.data["error"]},
+            "gpu_samples_reason": "the GPUs were not sampled during the load on the head of the group",
+        },
+    )
 
 
 def ssh_message(message: t.Any) -> str:

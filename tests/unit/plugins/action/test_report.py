@@ -214,6 +214,7 @@ def test_failed_by_comparison_applies_fail_on_like_the_verdict(fail_on: str, sta
     ]
     document = {
         "hosts": {name: {"status": host_status} for name, host_status in statuses.items()},
+        "groups": {},
         "fleet": {"findings": findings},
     }
     assert report.failed_by_comparison(document, fail_on) == nodes

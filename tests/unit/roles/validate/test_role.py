@@ -64,7 +64,9 @@ def test_measurements_get_options_that_their_modules_have(
     variables: dict[str, object], log_path: str | None, result_file: str
 ) -> None:
     expression = trust_as_template(load("vars/main.yml")["_validate_measurement_options"])
-    options = Templar(loader=DataLoader(), variables=DEFAULTS | variables).template(expression)
+    options = Templar(loader=DataLoader(), variables=DEFAULTS | {"_validate_headless": False} | variables).template(
+        expression
+    )
     assert set(options) == set(MEASUREMENTS) - {"links", "load"}
     for name, given in options.items():
         assert set(given) <= set(NODE_MEASUREMENTS[name].arguments)
@@ -90,7 +92,7 @@ def test_measurements_are_skipped_on_an_unreachable_node() -> None:
     before, link_check, load_test, after = (block["block"][0] for block in measuring_blocks().values())
     assert "when" not in before
     assert link_check["when"].endswith("and not _validate_unreachable")
-    assert load_test["when"] == "not (_validate_unreachable or _validate_from_load_hosts)"
+    assert load_test["when"] == "not (_validate_unreachable or _validate_from_load_hosts or _validate_group)"
     assert after["when"] == "__validate_checked.after_load | length > 0 and not _validate_unreachable"
     assert load("tasks/measure.yml")[-1]["ignore_unreachable"] is True
 

@@ -43,6 +43,7 @@ ANSWERS = ("output.valid", "output.reference", "fleet.output")
 WITHOUT_SIGNATURE = {
     *("nccl_paths_disabled", "mig_mode"),
     *(name for name in FAULTS if FAULTS[name].check in ("hardware.peer_data", *ANSWERS)),
+    *(name for name in FAULTS if FAULTS[name].check.startswith("group.")),
     "unrecognised_error",
 }
 
