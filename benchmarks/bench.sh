@@ -10,7 +10,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly RUNS=${RUNS:-5}
 # Fixed options of each benchmark, chosen so that `ours` takes at most 12 minutes and `peers` 20.
 declare -A OPTIONS=(
-    [scan]='--mixes mixed dense'
     [fleet]='--hosts 10 50'
     [peers]='--minutes 16'
     [http]='--streams 256'
