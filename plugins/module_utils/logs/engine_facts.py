@@ -298,7 +298,7 @@ class EngineLogParser:
         if match := _JOINING.search(text):
             self._facts.local_ranks[match[1]] = int(match[2])
             self._facts.rendezvous = match[3]
-        if match := _WORLD.search(text):
+        if "orld" in text and (match := _WORLD.search(text)):
             self._world = max(self._world, _first(match))
         elif match := _NRANKS.search(text):
             self._nranks = max(self._nranks, int(match[1]))

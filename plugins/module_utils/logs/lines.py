@@ -113,7 +113,9 @@ def _unwrap_json(line: str) -> str:
 def strip_prefix(line: str) -> tuple[Prefix, str]:
     """Split a log line into its parsed prefixes and the message."""
     prefix = Prefix()
-    text = _RAY_REPEAT.sub("", clean(line))
+    text = clean(line)
+    if "[repeated " in text:
+        text = _RAY_REPEAT.sub("", text)
     for _unused in range(_MAX_PREFIXES):
         rest = _without_first_prefix(prefix, text.lstrip())
         if rest is None:

@@ -50,6 +50,11 @@ class LineTemplate:
     count: int = 0
     last: bytes = b""
 
+    def add(self, number: int, last: bytes) -> None:
+        """Count ``number`` lines, of which ``last`` is the last one."""
+        self.count += number
+        self.last = last
+
 
 #: The meaning of lines that show neither a fault nor a fact.
 NO_MATCH: t.Final = LineTemplate()
@@ -72,6 +77,12 @@ class PendingLine(t.NamedTuple):
     key: bytes = b""
     exact_key: bytes | None = None
     numbers: tuple[re.Pattern[bytes], ...] = ()
+
+
+def _exact_key(key: bytes, numbers: Sequence[re.Pattern[bytes]], match: bytes) -> bytes:
+    """Return the key of the lines with the template ``key`` that have the same significant numbers as ``match``."""
+    # The empty part keeps the key of a line without any significant number apart from that of its template.
+    return b"\n".join([key, b"", *[value for pattern in numbers for value in pattern.findall(match)]])
 
 
 @dataclass
@@ -107,15 +118,28 @@ class TemplateCache:
         :param matches: lines in the form ``<number>:<line>\\n``. The number is not part of the template.
         """
         get = self._templates.get
-        keys = matches.translate(None, _HEX_DIGITS).split(b"\n")
-        for key, match in zip(keys, matches.split(b"\n"), strict=True):
-            template = get(key)
-            if template is NO_MATCH:
+        keys, lines = matches.translate(None, _HEX_DIGITS).split(b"\n"), matches.split(b"\n")
+        # Similar lines often follow each other. Such a run is looked up once, and its lines are counted at its end.
+        run: bytes | None = None
+        counted, start = NO_MATCH, 0
+        for index, key in enumerate(keys):
+            if key == run:
                 continue
-            if template is not None and template.faults:
-                template.count += 1
-                template.last = match
-            elif match and (line := self._pending(key, template, match)):
+            if counted is not NO_MATCH:
+                counted.add(index - start, lines[index - 1])
+                counted = NO_MATCH
+            template = get(key)
+            if template is not None and (template is NO_MATCH or template.faults):
+                run, counted, start = key, template, index
+                continue
+            run, match = None, lines[index]
+            if template is not None and template.numbers:
+                exact = get(_exact_key(key, template.numbers, match))
+                if exact is not None:
+                    if exact is not NO_MATCH:
+                        exact.add(1, match)
+                    continue
+            if match and (line := self._pending(key, template, match)):
                 yield line
 
     def _pending(self, key: bytes, template: LineTemplate | None, match: bytes) -> PendingLine | None:
@@ -124,23 +148,15 @@ class TemplateCache:
         number = int(before)
         if template in (ALWAYS_PARSE, FACTS_ONLY) or len(text) > _MAX_LENGTH or b"\r" in text:
             return PendingLine(number, text, template)
-        exact_key = b"\n" + text.translate(None, _DIGITS)
-        if template is None and self._templates.get(exact_key) is NO_MATCH:
-            return None
-        if template is None:
-            numbers = tuple(pattern for pattern in self.significant_numbers if pattern.search(text))
-        else:
+        if template is not None:
             numbers = template.numbers
+        else:
+            exact_key = b"\n" + text.translate(None, _DIGITS)
+            if self._templates.get(exact_key) is NO_MATCH:
+                return None
+            numbers = tuple(pattern for pattern in self.significant_numbers if pattern.search(text))
         if numbers:
-            # The empty part keeps the key of a line without any significant number apart from that of its template.
-            exact_key = b"\n".join([key, b"", *(value for pattern in numbers for value in pattern.findall(text))])
-            exact = self._templates.get(exact_key)
-            if exact is NO_MATCH:
-                return None
-            if exact is not None and exact.faults:
-                exact.count += 1
-                exact.last = match
-                return None
+            exact_key = _exact_key(key, numbers, match)
         return PendingLine(number, text, template, key, exact_key, numbers)
 
     def remember(self, line: PendingLine, meaning: LineTemplate | None) -> None:

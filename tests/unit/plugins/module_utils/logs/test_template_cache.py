@@ -56,6 +56,19 @@ def test_template_with_faults_counts_similar_lines() -> None:
     assert (fault.count, fault.last_line, fault.last_source) == (3, 5, "vllm.log")
 
 
+def test_template_with_faults_counts_lines_between_others() -> None:
+    templates, fault = cache(), LogFault("xid", "error", "Xid (1", 1, 1)
+    learn(templates, "1:Xid (1\n", LineTemplate((fault,)))
+    learn(templates, "2:quiet 1\n", NO_MATCH)
+    counts = [fault.count]
+    for line in templates.lines_to_parse(b"3:Xid (1\n4:Xid (2\n5:quiet 2\n6:other\n7:Xid (3\n8:other\n9:Xid (4\n"):
+        templates.flush_counts()
+        counts.append(fault.count)
+        assert line.text == b"other"
+    templates.flush_counts()
+    assert [*counts, fault.count, fault.last_line] == [1, 3, 4, 5, 9]
+
+
 def test_template_unsettled_is_parsed_again() -> None:
     templates = cache()
     learn(templates, "1:Xid (1\n", None)
