@@ -29,6 +29,8 @@ KOLMOGOROV_SMIRNOV = 0.05
 FACTS_LIMIT = 0.1
 SCAN_LIMIT, SCAN_MEMORY = 2.0, 100e6
 FLEET_LIMIT = 6.0
+#: Largest error of the goodput, and largest difference of the round trip in seconds.
+GOODPUT_LIMIT, ROUND_TRIP_LIMIT = 0.05, 1e-4
 RATIO_NAMES = {
     "cpu": "CPU seconds",
     "memory": "memory",
@@ -284,6 +286,43 @@ def fleet(report: Figures) -> str:
     return table(head, rows)
 
 
+def links(report: Figures) -> str:
+    rows = []
+    for rate, entry in report["rates"].items():
+        reference, measured, errors = (entry["median"][key] for key in ("reference", "measured", "errors"))
+        row = [rate]
+        for name in ("goodput", "goodput_parallel"):
+            row += [f"{8e-6 * value[name]:,.1f}" for value in (reference, measured)]
+            row.append(format_with_limit(errors[name], percent, GOODPUT_LIMIT))
+        row += [f"{1e3 * value['round_trip']:.3f} ms" for value in (reference, measured)]
+        row.append(format_with_limit(errors["round_trip"], lambda value: f"{1e3 * value:.3f} ms", ROUND_TRIP_LIMIT))
+        rows.append(row)
+    head = "rate, iperf3 1 stream, link_check, error, iperf3 8 streams, link_check, error, ping, link_check, difference"
+    return table(head.split(", "), rows)
+
+
+def link_members(report: Figures) -> str:
+    row = report["members"]
+    return table(
+        ["members", "directions measured", "time"],
+        [[row["count"], f"{row['measured']} of {row['links']}", seconds(row["seconds"])]],
+    )
+
+
+def link_faults(report: Figures) -> str:
+    rows = [
+        [
+            name,
+            f"`{entry['check']}`" if entry["check"] else "nothing",
+            "yes" if entry["named"] else "**no**",
+            entry["wrong"].get(entry["check"], ""),
+            seconds(entry["seconds"]),
+        ]
+        for name, entry in report["faults"].items()
+    ]
+    return table(["fault", "check", "found", "in the report", "time"], rows)
+
+
 #: Mark in the document -> results file (or pattern of several), and the function that renders it.
 TABLES: dict[str, tuple[str, Callable[[t.Any], str]]] = {
     "probe": ("probe", probe),
@@ -296,9 +335,12 @@ TABLES: dict[str, tuple[str, Callable[[t.Any], str]]] = {
     "gpu-facts-real": ("real_gpu_*", real_gpus),
     "scan": ("scan", scan),
     "fleet": ("fleet", fleet),
+    "links": ("links", links),
+    "link-members": ("links", link_members),
+    "link-faults": ("links", link_faults),
 }
 #: Marks without a machine description, because a neighbouring table has it.
-_BARE = ("peer-ratios", "peer-commands")
+_BARE = ("peer-ratios", "peer-commands", "link-members", "link-faults")
 
 
 def rendered(mark: str) -> str | None:
