@@ -62,10 +62,6 @@ class Node:
         )
         self.python.chmod(0o755)
 
-    def run(self, *argv: str, seconds: float = 60) -> str:
-        command = [*self.enter, *argv]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds).stdout
-
     def variables(self, home: Path, server: Path) -> dict[str, object]:
         base = Path(sys.base_prefix).resolve()
         mounted = [*SYSTEM, str(server), *([] if base.is_relative_to("/usr") else [str(base)])]
@@ -249,10 +245,12 @@ def restart(group: Group) -> None:
 
 def killed_worker(group: Group, kept: Path | None) -> None:
     """Kill the rank on the second node. The head notices nothing until the group is restarted."""
-    pid = group.nodes[1].run("pgrep", "--newest", "--full", "VLLM::Worker_PP1").strip()
-    check("the second node runs the second pipeline stage", pid.isdigit(), str(group.logs()))
+    # Other servers on this machine may have processes of the same name.
+    processes = group.nodes[1].engine.docker("top", "vllm", "-eo", "pid,args").splitlines()
+    pids = [line.split()[0] for line in processes if "VLLM::Worker_PP1" in line]
+    check("the second node runs the second pipeline stage", len(pids) == 1, "\n".join(processes))
     began = time.monotonic()
-    os.kill(int(pid), 9)
+    os.kill(int(pids[0]), 9)
     while "died unexpectedly" not in group.logs()["node-1"] and time.monotonic() - began < KILL_LIMIT:
         time.sleep(0.5)
     found = "died unexpectedly" in group.logs()["node-1"]
