@@ -110,6 +110,11 @@ def setup(node: NodeFacts, step: Step) -> Setup:
         all_reduce_path=path(node),
         all_reduce_latency=node.options.all_reduce_latency,
         stages=stages,
+        network_time=roofline.network_time(
+            len(node.options.group.get("hosts") or (node.name,)),
+            model.get("hidden_size"),
+            node.options.group.get("links") or (),
+        ),
         history=node.options.speed_history,
     )
 

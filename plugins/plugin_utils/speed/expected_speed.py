@@ -29,7 +29,8 @@ class Setup:
     ``weight_bytes``: weights read per token over all GPUs (for a mixture of experts: the active weights). ``mixture``:
     whether the model is a mixture of experts, whose size does not determine ``weight_bytes``. ``kv_bytes``: KV cache
     read per token on one GPU, at the given context length. ``bandwidth``: bytes/s of one GPU, from
-    ``bandwidth_source``. ``all_reduce_latency``: seconds, by default that of ``all_reduce_path``. ``history``: tokens/s
+    ``bandwidth_source``. ``all_reduce_latency``: seconds, by default that of ``all_reduce_path``. ``network_time``:
+    seconds in which a token travels between nodes. ``history``: tokens/s
     of earlier runs of this node.
     """
 
@@ -47,6 +48,7 @@ class Setup:
     all_reduce_path: str = "pcie"
     all_reduce_latency: float | None = None
     stages: int = 1
+    network_time: float = 0.0
     history: Sequence[float] = ()
 
 
@@ -126,6 +128,7 @@ def from_roofline(setup: Setup) -> Expected:
             "t_layer": roofline.LAYER_TIME,
             "t_AR": bound.all_reduce_time,
             "PP": bound.stages,
+            "t_net": bound.network_time,
             "uncertainty_percent": round(100 * roofline.uncertainty(setup.gpu_name)),
         },
     )
@@ -163,6 +166,7 @@ def model_bound(setup: Setup) -> roofline.Roofline:
         all_reduce_path=setup.all_reduce_path,
         all_reduce_latency=setup.all_reduce_latency,
         stages=setup.stages,
+        network_time=setup.network_time,
     )
 
 

@@ -5,7 +5,7 @@
 
 ::
 
-    t_token = (W / TP + KV / TP_kv) / (eta * BW)  +  L * t_layer  +  2 * L * t_AR  +  (PP - 1) * t_hop
+    t_token = (W / TP + KV / TP_kv) / (eta * BW)  +  L * t_layer  +  2 * L * t_AR  +  (PP - 1) * t_hop  +  t_net
 
 - ``W``: bytes of weights read per token: without the input embedding, and for a mixture of experts only the shared and
   active experts
@@ -18,6 +18,8 @@
 - ``t_AR``: latency of a small all-reduce, two per layer (0 without tensor parallelism)
 - ``t_hop``: time to pass the activations on to the next pipeline stage. All stages work in turns on a token, so PP does
   not divide the other terms.
+- ``t_net``: time on the network between nodes: ``(nodes - 1) * (RTT / 2 + 4 * hidden size / rate)``. A stage passes on
+  the hidden states and the residual of a token, of 2 bytes each (0 on a single node)
 
 Sources: the memory-bound decode model is Williams, Waterman, Patterson, "Roofline", CACM 52(4), 2009, applied to
 one-token batches as in Pope et al., "Efficiently Scaling Transformer Inference", MLSys 2023. Two all-reduces per layer:
@@ -28,6 +30,7 @@ server whose step takes more than 3 ms is within 6 % of the prediction.
 from __future__ import annotations
 
 import typing as t
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.datasheet import normalise
@@ -43,18 +46,37 @@ TYPICAL_LAYERS: t.Final = 32
 #: Seconds to pass activations between pipeline stages. Source: two H200, 0.12 ms with 28 layers and 0.44 ms with 48.
 HOP_TIME: t.Final = 0.3e-3
 
+#: Seconds of a round trip and bytes/s between nodes to assume if they were not measured: the limit of a healthy private
+#: network, and 10 Gbit/s.
+ROUND_TRIP: t.Final = 0.5e-3
+NETWORK_RATE: t.Final = 1.25e9
+
 #: Relative error of a predicted speed or gain if ``efficiency`` finds a table row for the GPU.
 UNCERTAINTY: t.Final = 0.10
 #: The same if the efficiency is a typical value.
 UNCERTAINTY_WITHOUT_ROW: t.Final = 0.20
 
-FORMULA: t.Final = "1 / ((W/TP + KV/min(TP, KV heads)) / (eta * BW) + L * t_layer + 2 * L * t_AR + (PP - 1) * t_hop)"
+FORMULA: t.Final = (
+    "1 / ((W/TP + KV/min(TP, KV heads)) / (eta * BW) + L * t_layer + 2 * L * t_AR + (PP - 1) * t_hop + t_net)"
+)
 
 
 def efficiency(gpu_name: str) -> tuple[float, str]:
     """Return ``eta``, the fraction of its memory bandwidth that a GPU reaches, and the source of this value."""
     row = DECODE_EFFICIENCY.get(normalise(gpu_name))
     return row or (DEFAULT_EFFICIENCY, "no reference row for this GPU: a typical value")
+
+
+def network_time(nodes: int, hidden_size: int | None, links: Sequence[Mapping[str, t.Any]] = ()) -> float:
+    """Return the seconds in which a token travels between the nodes of a server, of which each has pipeline stages.
+
+    :param hidden_size: values that describe a token between two layers; None if it is unknown.
+    :param links: measured links with ``round_trip`` (``p50`` in seconds) and ``goodput`` in bytes/s.
+    """
+    trips = [link["round_trip"]["p50"] for link in links if link.get("round_trip")]
+    rates = [link["goodput"] for link in links if link.get("goodput")]
+    size = 4 * (hidden_size or 0)
+    return (nodes - 1) * (max(trips, default=ROUND_TRIP) / 2 + size / min(rates, default=NETWORK_RATE))
 
 
 def uncertainty(gpu_name: str | None) -> float:
@@ -68,7 +90,8 @@ class Roofline:
 
     ``weight_bytes``: bytes of weights read per token over all GPUs; ``kv_bytes``: bytes of KV cache read per token at
     the given context length; ``bandwidth``: bytes/s of one GPU. ``all_reduce_path`` is
-    ``nvlink``, ``pcie`` or ``shm``; ``all_reduce_latency``, in seconds, takes precedence.
+    ``nvlink``, ``pcie`` or ``shm``; ``all_reduce_latency``, in seconds, takes precedence. ``network_time``: seconds in
+    which a token travels between nodes.
 
     :raises ValueError: if a value is out of range (not positive, negative, or an efficiency above 1).
     """
@@ -83,6 +106,7 @@ class Roofline:
     all_reduce_path: str = "pcie"
     all_reduce_latency: float | None = None
     stages: int = 1
+    network_time: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("weight_bytes", "bandwidth", "efficiency", "layers", "tensor_parallel_size", "stages"):
@@ -90,7 +114,7 @@ class Roofline:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.efficiency > 1:
             raise ValueError(f"efficiency must be a fraction of the bandwidth, at most 1, got {self.efficiency}")
-        for name in ("kv_bytes", "all_reduce_latency"):
+        for name in ("kv_bytes", "all_reduce_latency", "network_time"):
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
@@ -122,7 +146,7 @@ class Roofline:
     def token_time(self) -> float:
         """Expected seconds per token of one stream."""
         layer = LAYER_TIME + 2 * (self.all_reduce_time or 0.0)
-        return self.memory_time + self.layers * layer + (self.stages - 1) * HOP_TIME
+        return self.memory_time + self.layers * layer + (self.stages - 1) * HOP_TIME + self.network_time
 
     @property
     def tokens_per_second(self) -> float:
@@ -131,7 +155,7 @@ class Roofline:
 
     def at(self, tensor_parallel_size: int) -> Roofline:
         """Return a copy of this roofline model with a different tensor-parallel size, and without pipeline stages."""
-        return replace(self, tensor_parallel_size=tensor_parallel_size, stages=1)
+        return replace(self, tensor_parallel_size=tensor_parallel_size, stages=1, network_time=0.0)
 
     @property
     def scaling(self) -> float:

@@ -15,6 +15,7 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.speed.roofline impor
     DEFAULT_EFFICIENCY,
     Roofline,
     efficiency,
+    network_time,
     uncertainty,
 )
 
@@ -127,3 +128,10 @@ def test_efficiency_of_unlisted_gpus_is_the_default(gpu: str) -> None:
 def test_roofline_invalid_term_raises(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"must|at most"):
         Roofline(**{**QWEN_32B_AWQ, "bandwidth": 960e9, "efficiency": 0.87, **wrong})
+
+
+def test_network_time_is_half_a_round_trip_and_the_transfer_for_each_further_node() -> None:
+    links = [{"round_trip": {"p50": 2e-4}, "goodput": 1e9}, {"round_trip": None, "goodput": None}]
+    assert network_time(3, 5000, links) == pytest.approx(2 * (1e-4 + 20000 / 1e9))
+    assert network_time(2, None) == pytest.approx(0.25e-3)
+    assert network_time(1, 5000) == 0
