@@ -65,7 +65,7 @@ EXPECTED: t.Final[dict[str, tuple[set[str], set[str]]]] = {
     "no-permission": ({"hardware.driver", "hardware.gpu_count"}, set()),
     "wrong-answers": ({"output.valid"}, set()),
     "group-head": (set(), set()),
-    "group-head-slow": ({"performance.roofline"}, set()),
+    "group-head-slow": ({"performance.scaling", "performance.roofline"}, set()),
     "group-worker": (set(), set()),
     "group-worker-dead": ({"nccl.errors"}, set()),
     "group-worker-loopback": ({"nccl.errors"}, set()),

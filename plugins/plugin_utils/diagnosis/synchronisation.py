@@ -38,7 +38,8 @@ def waiting(context: DiagnosisContext) -> Diagnosis | None:
     slow = context.unexplained(*context.slow)
     group = utilisation.members(context.node, context.utilisation)
     share_work = any(len(members) > 1 for members in utilisation.tensor_groups(context.node, group))
-    full = share_work and all(context.utilisation[index] >= FULL for index in group)
+    # The stages of a pipeline over several nodes also look busy while they wait for the network between the nodes.
+    full = share_work and not context.node.spans_nodes and all(context.utilisation[index] >= FULL for index in group)
     if not apart and not (full and context.any_fails(*slow)):
         return None
     straggler = _straggler(context)

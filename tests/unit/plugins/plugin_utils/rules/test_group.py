@@ -159,3 +159,15 @@ def test_emulated_group_is_one_entry_whose_verdict_is_the_worst_of_its_members(t
     entry = report["groups"]["llm"]
     assert (entry["status"], entry["hosts"], report["summary"]["status"]) == ("fail", HOSTS, "fail")
     assert entry["headline"] == "gpu2 uses eth0:192.0.2.12 instead of 10.0.0.12"
+
+
+def test_emulated_slow_network_is_not_blamed_on_the_gpus(tmp_path: pathlib.Path) -> None:
+    head = document("gpu1", EmulatedNode(tmp_path, Scenario.load("group-head-slow")).results())
+    wrong = {
+        finding["check"]
+        for section in head["sections"]
+        for finding in section["findings"]
+        if finding["status"] == "fail"
+    }
+    assert wrong == {"performance.roofline", "performance.scaling"}
+    assert [item["id"] for item in head["diagnoses"]] == ["performance.unexplained"]
