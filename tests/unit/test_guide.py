@@ -223,7 +223,7 @@ def test_logs_explains_an_error_in_a_file_and_fix_refuses_without_a_deployment(t
 def test_fix_checks_the_server_that_was_deployed() -> None:
     """The second play reads the URL from the file that the restart has registered."""
     restart = yaml.safe_load((ROOT / "roles/vllm/tasks/restart.yml").read_text("utf-8"))
-    variables = yaml.safe_load((ROOT / "playbooks/fix.yml").read_text("utf-8"))[1]["vars"]
+    variables = yaml.safe_load((ROOT / "playbooks/fix.yml").read_text("utf-8"))[-1]["vars"]
     (register,) = {task["register"] for task in restart if "ansible.builtin.slurp" in task}
     healthy = {"content": "eyJiYXNlX3VybCI6ICJodHRwOi8vMTI3LjAuMC4xOjgwMDEifQ=="}
     templar = Templar(loader=DataLoader(), variables={register: healthy})

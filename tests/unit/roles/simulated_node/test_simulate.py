@@ -304,7 +304,7 @@ def test_nodes_of_a_group_join_share_the_load_and_stop_together(start_node: Star
         except urllib.error.URLError:
             time.sleep(0.1)
     assert json.loads((place / "load").read_text("utf-8"))[0] > 0
-    assert [line for line in titles(worker["pid"], 2) if "Worker" in line] == [
+    assert [line for line in titles(worker["pid"]) if "Worker" in line] == [
         "VLLM::Worker_PP1_TP0",
         "VLLM::Worker_PP1_TP1",
     ]

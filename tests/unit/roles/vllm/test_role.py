@@ -463,7 +463,7 @@ def test_liveness_service_is_held_during_every_change_and_released_after_a_failu
     assert release["ansible.builtin.import_tasks"] == "liveness_release.yml"
     (write,), (remove,) = load("tasks/liveness_hold.yml"), load("tasks/liveness_release.yml")
     assert write["ansible.builtin.copy"]["dest"] == remove["ansible.builtin.file"]["path"] == "{{ _vllm_hold }}"
-    (restart,) = yaml.safe_load((ROLE.parents[1] / "playbooks/fix.yml").read_text("utf-8"))[0]["tasks"]
+    (restart,) = yaml.safe_load((ROLE.parents[1] / "playbooks/fix.yml").read_text("utf-8"))[1]["tasks"]
     parts = [*restart["block"], *restart["always"]]
     entries = [task["ansible.builtin.import_role"]["tasks_from"] for task in parts]
     assert entries == ["liveness_hold", "restart", "liveness_release"]

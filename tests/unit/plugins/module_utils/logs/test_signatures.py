@@ -41,9 +41,9 @@ ANSWERS = ("output.valid", "output.reference", "fleet.output")
 
 #: Classes that have no signature: modules and rules on other data find them, and the scanner the last one.
 WITHOUT_SIGNATURE = {
-    *("nccl_paths_disabled", "mig_mode"),
+    *("nccl_paths_disabled", "mig_mode", "engine_stalled"),
     *(name for name in FAULTS if FAULTS[name].check in ("hardware.peer_data", *ANSWERS)),
-    *(name for name in FAULTS if FAULTS[name].check.startswith("group.")),
+    *(name for name in FAULTS if FAULTS[name].check.startswith(("group.", "network."))),
     "unrecognised_error",
 }
 

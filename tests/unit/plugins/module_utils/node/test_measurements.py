@@ -37,7 +37,7 @@ def run(monkeypatch: pytest.MonkeyPatch, taken: dict[str, t.Any], **params: t.An
 
 def test_measurements_are_those_of_the_rules_without_load() -> None:
     modules = {name: item.module for name, item in subject.MEASUREMENTS.items()}
-    assert modules | {"load": "throughput_probe"} == node.MEASUREMENTS
+    assert modules | {"links": "link_check", "load": "throughput_probe"} == node.MEASUREMENTS
 
 
 @pytest.mark.parametrize(
