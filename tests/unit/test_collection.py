@@ -212,3 +212,14 @@ def test_sanity_has_no_ignore_files() -> None:
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_role_reads_boolean_options_with_bool(role: pathlib.Path) -> None:
     assert raw_switches(role) == []
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_role_defines_its_internal_variables(role: pathlib.Path) -> None:
+    """Each one is a role variable, a variable of a task or a loop variable."""
+    read, defined = set(), set()
+    for path in (path for folder in ("roles", "playbooks") for path in (ROOT / folder).rglob("*.yml")):
+        text = path.read_text("utf-8")
+        defined |= set(re.findall(r"^ *(?:loop_var: )?(_[a-z]\w+):?", text, re.MULTILINE))
+        read |= set(re.findall(rf"(?<![\w.])_{role.name}_\w+", text)) if role in path.parents else set()
+    assert read - defined == set()

@@ -334,6 +334,8 @@ def _load_of_member(own: Measurement, head: Measurement) -> Measurement:
         return own
     if not head.taken:
         return Measurement(own.module, reason=f"no load on the head of the group: {head.reason}")
+    if head.data["origin"] is None:
+        return Measurement(own.module, reason="no load on the head of the group: the server does not respond")
     shift = own.data["origin"] - head.data["origin"]
     samples = [{**sample, "time": sample["time"] + shift} for sample in own.data["samples"]]
     steps = [{key: step.get(key) for key in ("name", "started", "ended", "skipped")} for step in head.data["results"]]

@@ -161,6 +161,13 @@ def test_emulated_group_is_one_entry_whose_verdict_is_the_worst_of_its_members(t
     assert entry["headline"] == "gpu2 uses eth0:192.0.2.12 instead of 10.0.0.12"
 
 
+def test_member_has_a_verdict_if_the_head_does_not_respond(both: dict[str, Results]) -> None:
+    sampled = {"samples": [], "origin": 1000.0, "error": None}
+    member = document("gpu2", {**both["gpu2"], "load": sampled}, load={"results": [], "origin": None, "findings": []})
+    summaries = [finding["summary"] for section in member["sections"] for finding in section["findings"]]
+    assert any("no load on the head of the group: the server does not respond" in text for text in summaries)
+
+
 def test_emulated_slow_network_is_not_blamed_on_the_gpus(tmp_path: pathlib.Path) -> None:
     head = document("gpu1", EmulatedNode(tmp_path, Scenario.load("group-head-slow")).results())
     wrong = {
