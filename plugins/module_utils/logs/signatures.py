@@ -131,7 +131,8 @@ _ERRORS: t.Final[Messages] = {
         ),
         "_ArrayMemoryError: Unable to allocate",
         ("MemoryError", r"(?<![\w.])MemoryError(?:$|:)"),
-        ("exit code: -9", r"exit code: -9\b"),
+        # If a worker died while it served, anything may have killed it.
+        ("exit code: -9", r"(?<!died unexpectedly \()exit code: -9\b"),
         ("SIGKILL", r"terminated by signal SIGKILL|died with <Signals\.SIGKILL|Signal 9 \(SIGKILL\) received"),
         ("killed by signal", r"killed by signal: ?9"),
         ("exitcode", r"exitcode\s*[:=]\s*-9\b"),

@@ -340,6 +340,11 @@ SITUATIONS: list[Row] = [
     ("a sleeping engine, whose workers wait", {"failure": "sleeping", "log": HANGS}, {"server.sleeping"}),
     ("a killed worker", {"failure": "connection_refused", "log": [DIED]}, {"server.worker_died"}),
     (
+        "a worker killed by an unknown process",
+        {"failure": "connection_refused", "log": [DIED.replace("None", "-9")]},
+        {"server.worker_died"},
+    ),
+    (
         "a worker killed for its memory",
         {"failure": "connection_refused", "log": [HOST_OOM, DIED]},
         {"memory.host_out_of_memory"},
