@@ -490,7 +490,7 @@ FAULTS: t.Final[Mapping[str, Fault]] = {
     ),
     "group_other_network": Fault(
         "A member of a group does not use the private network",
-        "Unless told otherwise, vLLM and NCCL use the interface of the route to the internet, or all interfaces. The "
+        "By default, vLLM and NCCL use the interface of the route to the internet, or all interfaces. The "
         "traffic between the GPUs then leaves the private network, where it may be slow, and anyone can read it.",
         f"Set NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME and TP_SOCKET_IFNAME {_WRONG_INTERFACE}. Restart all members.",
         check="group.addresses",

@@ -45,7 +45,7 @@ def interface_of(address: str) -> str:
 def mtu_of(interface: str) -> int:
     """Return the MTU of a network interface in bytes.
 
-    :raises LinkError: if there is no such interface.
+    :raises LinkError: if the node has no such interface.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:

@@ -186,7 +186,7 @@ def dial(own: str, address: str, port: int, hello: t.Mapping[str, t.Any], deadli
 def connect(own: str, address: str, port: int) -> Channel:
     """Connect once, from the address ``own``.
 
-    :raises OSError: if it fails, or if there is no answer within ``CONNECT_TIMEOUT`` seconds.
+    :raises OSError: if it fails, or without an answer within ``CONNECT_TIMEOUT`` seconds.
     """
     return Channel(socket.create_connection((address, port), CONNECT_TIMEOUT, (own, 0)))
 

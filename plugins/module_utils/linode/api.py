@@ -166,7 +166,7 @@ class LinodeApi:
         self._delete(f"/vpcs/{vpc_id}", is_done)
 
     def placement_group_labelled(self, label: str) -> Json | None:
-        """Return the placement group with exactly this label, or None if there is no such group."""
+        """Return the placement group with exactly this label, or None if the account has none."""
         groups = self._list("/placement/groups", shapes.PLACEMENT_GROUP, paged=False)
         return next((group for group in groups if group["label"] == label), None)
 

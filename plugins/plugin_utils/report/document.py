@@ -324,7 +324,7 @@ def lost_document(reason: str) -> dict[str, t.Any]:
 
 
 def _group_document(hosts: Sequence[str], nodes: Mapping[str, Mapping[str, t.Any]]) -> dict[str, t.Any]:
-    """Build the entry for one group of nodes: its verdict is the worst of its members and of its own checks."""
+    """Build the entry for one group of nodes: its verdict is the worst one of its members and its checks."""
     findings = group.evaluate(hosts, nodes)
     present = [host for host in hosts if host in nodes]
     status = worst([*(nodes[host]["status"] for host in present), judge.verdict(item.status for item in findings)])

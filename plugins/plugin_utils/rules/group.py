@@ -99,7 +99,7 @@ def _group(node: Node) -> Mapping[str, t.Any]:
 
 
 def ranks(members: Nodes) -> Finding:
-    """Return the ``group.ranks`` finding: each rank of the server runs on one member, on a GPU of its own."""
+    """Return the ``group.ranks`` finding: each rank of the server runs on one member, on a separate GPU."""
     placed = {host: _group(node)["ranks"] for host, node in members.items()}
     shown = {host: sorted(item["rank"] for item in items) for host, items in placed.items()}
     sizes = {size for node in members.values() if (size := _group(node)["world_size"])}

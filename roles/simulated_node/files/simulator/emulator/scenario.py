@@ -71,7 +71,7 @@ class Scenario:
     logit_noise: float = 0.0
     token_flip: float = 0.0
     topology: str = "PHB"
-    #: Addresses of the node by interface. vLLM and NCCL use the first one unless told otherwise.
+    #: Addresses of the node by interface. By default, vLLM and NCCL use the first one.
     interfaces: dict[str, str] = field(default_factory=lambda: {"eth0": "192.0.2.10"})
     link: dict[str, float] = field(default_factory=dict)
     group: str | None = None
