@@ -66,8 +66,13 @@ def test_inventory_has_the_address_and_paths_of_each_node(tmp_path: pathlib.Path
             "lib_dir": f"{tmp_path}/{name}/lib",
             "bin_dir": f"{tmp_path}/{name}/bin",
             "docker_host": f"unix://{tmp_path}/{name}/docker.sock",
+            "group": group_name,
+            "private_address": group_name and "10.0.0.12",
         }
-        for name, port, plan, gpus in (("healthy-tp8", 18001, None, 8), ("idle-gpus", 18002, "g2-gpu-rtx4000a4-m", 4))
+        for name, port, plan, gpus, group_name in (
+            ("healthy-tp8", 18001, None, 8, None),
+            ("idle-gpus", 18002, "g2-gpu-rtx4000a4-m", 4, "llm"),
+        )
     }
     text = evaluate(
         (PLAYBOOKS / "templates/simulated_nodes.yml.j2").read_text("utf-8"),
@@ -83,6 +88,8 @@ def test_inventory_has_the_address_and_paths_of_each_node(tmp_path: pathlib.Path
     assert group["vars"]["vllm_module_environment"] == "{{ validate_environment }}"
     hosts = group["hosts"]
     assert hosts["healthy-tp8"]["validate_instance_type"] is None
+    assert "vllm_group" not in hosts["healthy-tp8"]
+    assert [hosts["idle-gpus"][f"vllm_{name}"] for name in ("group", "private_address")] == ["llm", "10.0.0.12"]
     assert hosts["idle-gpus"]["validate_base_url"] == "http://127.0.0.1:18002"
     assert hosts["idle-gpus"]["validate_environment"] == {
         "LD_LIBRARY_PATH": f"{tmp_path}/idle-gpus/lib",
