@@ -38,8 +38,6 @@ from ansible_collections.multigpu.vllm.plugins.plugin_utils.rules.thresholds imp
 
 #: Tags that select a section of the validation.
 _SECTION_TAGS: t.Final = (*RULES, *MEASURED_ALONE)
-#: Host variable with the address of a host on the network of its group.
-_ADDRESS: t.Final = "vllm_private_address"
 #: Networks that contain every address of a family.
 _EVERYWHERE: t.Final = ("0.0.0.0/0", "::/0")
 
@@ -142,10 +140,10 @@ def group_of(variables: Mapping[str, t.Any]) -> dict[str, t.Any] | None:
     """Return the group of the host with the rank of the host and the addresses of all members, or None without one."""
     name, host = variables.get(groups.VARIABLE), variables["inventory_hostname"]
     # Reading the variables of all hosts is expensive.
-    hosts = groups.members(variables["hostvars"], variables["groups"]["all"]).get(str(name), []) if name else []
-    if host not in hosts:
+    addresses = groups.addresses(name, variables["hostvars"], variables["groups"]["all"]) if name else {}
+    if host not in addresses:
         return None
-    addresses = {member: str(variables["hostvars"][member].get(_ADDRESS) or "") for member in hosts}
+    hosts = list(addresses)
     return {"name": str(name), "rank": hosts.index(host), "hosts": hosts, "addresses": addresses}
 
 

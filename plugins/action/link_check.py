@@ -22,17 +22,13 @@ def members(name: str, variables: Mapping[str, t.Any]) -> list[dict[str, t.Any]]
     :param variables: Ansible variables of the host.
     """
     hostvars, present = variables["hostvars"], variables["ansible_play_batch"]
-    for hosts in groups.members(hostvars, variables["groups"]["all"]).values():
-        if name in hosts:
-            return [
-                {
-                    "name": host,
-                    "address": hostvars[host].get("vllm_private_address") or None,
-                    "takes_part": host in present,
-                }
-                for host in hosts
-            ]
-    return []
+    group = hostvars[name].get(groups.VARIABLE) if name in hostvars else None
+    if not group:
+        return []
+    return [
+        {"name": host, "address": address or None, "takes_part": host in present}
+        for host, address in groups.addresses(group, hostvars, variables["groups"]["all"]).items()
+    ]
 
 
 class ActionModule(NormalAction):

@@ -49,6 +49,14 @@ def members(hostvars: Mapping[str, Json], hosts: Iterable[str]) -> dict[str, lis
     return groups
 
 
+def addresses(name: str, hostvars: Mapping[str, Json], hosts: Iterable[str]) -> dict[str, str]:
+    """Return the members of the group ``name`` in the order of their ranks, with their private addresses.
+
+    An address that is not set is empty.
+    """
+    return {member: str(hostvars[member].get(ADDRESS) or "") for member in members(hostvars, hosts).get(str(name), ())}
+
+
 def group_of(
     host: str, name: str, hostvars: Mapping[str, Json], hosts: Iterable[str], active: Collection[str]
 ) -> Group:
@@ -58,18 +66,18 @@ def group_of(
     :param hosts: all hosts of the inventory in its order.
     :param active: the hosts on which the present batch of the play still runs.
     """
-    names = tuple(members(hostvars, hosts).get(str(name), ()))
+    private = addresses(name, hostvars, hosts)
+    names = tuple(private)
     if host not in names:
         fault = f"vllm_group {name!r} must be a variable of the inventory, so that the other hosts know it"
         return Group(str(name), (host,), 0, ("",), (fault,))
-    addresses = tuple(str(hostvars[member].get(ADDRESS) or "") for member in names)
     plans = {member: _plan_of(hostvars[member]) for member in names if member in active}
-    faults = [*_missing(str(name), names, active), *_shared_addresses(names, addresses), *_differences(plans)]
+    faults = [*_missing(str(name), names, active), *_shared_addresses(private), *_differences(plans)]
     for member, plan in plans.items():
         # The reasons of another member that this host does not find itself.
         own = set(plan.get("refused") or ()) - set(plans[host].get("refused") or ())
         faults += [f"{member}: {reason}" for reason in sorted(own) if member != host]
-    return Group(str(name), names, names.index(host), addresses, tuple(dict.fromkeys(faults)))
+    return Group(str(name), names, names.index(host), tuple(private.values()), tuple(dict.fromkeys(faults)))
 
 
 def batch_sizes(units: Sequence[Sequence[str]], limits: Sequence[t.Any]) -> list[int]:
@@ -134,9 +142,9 @@ def _missing(name: str, names: Sequence[str], active: Collection[str]) -> list[s
     ]
 
 
-def _shared_addresses(names: Sequence[str], addresses: Sequence[str]) -> list[str]:
+def _shared_addresses(private: Mapping[str, str]) -> list[str]:
     owners: dict[str, list[str]] = {}
-    for member, address in zip(names, addresses, strict=True):
+    for member, address in private.items():
         owners.setdefault(address, []).append(member)
     return [
         f"{' and '.join(hosts)} have the same {ADDRESS} {address}"
