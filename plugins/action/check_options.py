@@ -18,13 +18,13 @@ from urllib.parse import urlsplit
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.playbook.role.include import RoleInclude
+from ansible_collections.multigpu.vllm.plugins.module_utils.addresses import is_loopback
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import InvalidInput
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import (
     UnknownInstanceType,
     assumption,
     gpu_count,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import is_loopback
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.controller import ControllerAction, documented_arguments
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment import groups
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.load.steps import LOAD_STEPS, Options

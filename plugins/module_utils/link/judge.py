@@ -10,6 +10,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.addresses import is_loopback
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     SEVERITY,
@@ -21,7 +22,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.finding import (
     warned,
     worst,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import is_loopback
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
 
 Link = Mapping[str, t.Any]
@@ -80,7 +80,7 @@ def verdicts(links: Sequence[Link], limits: Mapping[str, float | None]) -> dict[
     :param limits: limits that differ from ``LIMITS``, and ``goodput``, the expected goodput in bytes/s.
     """
     limit = _limits(limits)
-    speeds = [speed for speed in map(_best_goodput, links) if speed is not None]
+    speeds = [speed for speed in map(best_goodput, links) if speed is not None]
     usual = statistics.median(speeds) if len(speeds) >= _FEWEST_PEERS else None
     return {
         "network.ports": [_ports(link) for link in links],
@@ -126,7 +126,7 @@ def _limits(limits: Mapping[str, float | None]) -> dict[str, float]:
     return {**LIMITS, **{name: value for name, value in limits.items() if value is not None}}
 
 
-def _best_goodput(link: Link) -> float | None:
+def best_goodput(link: Link) -> float | None:
     """Return the larger goodput of one and of several streams in bytes/s, or None if neither was measured."""
     return max((link[name] for name in ("goodput", "goodput_parallel") if link[name] is not None), default=None)
 
@@ -209,7 +209,7 @@ def _loss(link: Link, limit: float) -> LinkVerdict:
 
 
 def _goodput(link: Link, expected: float | None, usual: float | None) -> LinkVerdict:
-    speed = _best_goodput(link)
+    speed = best_goodput(link)
     if speed is None:
         return _untested(link, "not measured")
     one = "" if link["goodput"] is None else f", {_gbit(link['goodput'])} with one stream"

@@ -16,6 +16,7 @@ import traceback
 import typing as t
 from urllib.parse import urlsplit
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.addresses import is_loopback
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.api import ApiRequest
 from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import (
     InvalidInput,
@@ -25,7 +26,6 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.errors import
     classify,
     plain_text,
 )
-from ansible_collections.multigpu.vllm.plugins.module_utils.linode.request import is_loopback
 
 try:
     import requests

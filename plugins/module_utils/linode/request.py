@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 import math
 import re
 import typing as t
@@ -85,21 +84,6 @@ def check_group_label(label: str) -> str:
     if "_" in label or "." in label:
         raise InvalidInput(f"label {label!r} is invalid: the label of a VPC must not have '_' or '.'.")
     return check_label(label)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether ``host`` is a loopback or unspecified address, or a name of one: every host reaches only itself.
-
-    Source: RFC 1122, section 3.2.1.3; RFC 6761, section 6.3.
-    """
-    name = host.rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified
 
 
 def instance_request(options: Mapping[str, t.Any], allow_no_login: bool = False) -> InstanceRequest:

@@ -156,8 +156,8 @@ _RETRY: t.Final = re.compile(
     r"(?i)\bretrying\b|\btrying (?:again|to re\w+)|\b(?:retry|attempt) (\d+)(?:/| of )(?!\1\b)\d"
 )
 #: Lines that are no messages: data in JSON, an HTTP status, the entry of a legend, headings, also those of tables, the
-#: items of a numbered list of possible causes, the description of an option, a directive of a
-#: configuration, and progress bars.
+#: items of a numbered list of possible causes, the description of an option, a directive of a configuration, and
+#: progress bars.
 _DATA: t.Final = re.compile(
     r"^\s*(?:\{|\"[^\"]*\"\s*[]:,}])|^HTTP/|^\s*\S+\s+= |^\s*(?:\w+ )?(?:[Ee]rrors|[Ff]ailures):?\s*$"
     r"|^\s*-(?:\w,? |-[A-Za-z])|^\s*\w+_\w+ [^:]*;$|^[#\s]*[A-Za-z]+(?:\s{2,}#?[A-Za-z]+){2,}\s*$|^usage: "

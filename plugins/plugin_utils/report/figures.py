@@ -10,6 +10,7 @@ import json
 import typing as t
 
 from ansible_collections.multigpu.vllm.plugins.module_utils import units
+from ansible_collections.multigpu.vllm.plugins.module_utils.link.judge import best_goodput
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.report.style import WORDS
 
 
@@ -159,12 +160,7 @@ def link(pair: t.Mapping[str, t.Any] | None) -> str:
     if pair is None or pair["status"] == "not_tested":
         return "-"
     mark = {"warn": "!", "fail": "!!"}.get(pair["status"], "")
-    return " ".join(part for part in (gbit(goodput(pair)), mark) if part)
-
-
-def goodput(pair: t.Mapping[str, t.Any]) -> float | None:
-    """Return the larger goodput of one and of several streams in bytes/s, or None if neither was measured."""
-    return max((pair[name] for name in ("goodput", "goodput_parallel") if pair[name] is not None), default=None)
+    return " ".join(part for part in (gbit(best_goodput(pair)), mark) if part)
 
 
 def gbit(rate: float | None) -> str:

@@ -84,7 +84,7 @@ def environment() -> jinja2.Environment:
         peer=figures.peer,
         link=figures.link,
         link_cells=figures.link_cells,
-        peer_matrix=tables.peer_matrix,
+        pair_matrix=tables.pair_matrix,
         load_sources=tables.load_sources,
         section_word=tables.section_word,
         gpu=figures.gpu,

@@ -174,16 +174,16 @@ def topology(node: Document, style: Style) -> Iterator[str]:
         yield f"{_INDENT}GPU {number:<2}" + "".join(f"{cell or '-':>{width}}" for cell in row)
 
 
-def peer_matrix(pairs: Sequence[Document]) -> dict[t.Any, list[Document | None]]:
-    """Return a row for each sender, with a pair for each receiver, or None for the sender itself."""
-    gpus = list(dict.fromkeys([*(pair["from"] for pair in pairs), *(pair["to"] for pair in pairs)]))
-    by_gpus = {(pair["from"], pair["to"]): pair for pair in pairs}
-    return {row: [by_gpus.get((row, column)) for column in gpus] for row in gpus}
+def pair_matrix(pairs: Sequence[Document]) -> dict[t.Any, list[Document | None]]:
+    """Return a row for each sender (GPU or node), with a pair for each receiver, or None for the sender itself."""
+    ends = list(dict.fromkeys([*(pair["from"] for pair in pairs), *(pair["to"] for pair in pairs)]))
+    by_ends = {(pair["from"], pair["to"]): pair for pair in pairs}
+    return {row: [by_ends.get((row, column)) for column in ends] for row in ends}
 
 
 def peers(node: Document, style: Style) -> Iterator[str]:
     """Yield the bandwidth or the fault between each ordered pair of GPUs, as a matrix."""
-    matrix = peer_matrix(node["facts"]["gpus"]["peers"])
+    matrix = pair_matrix(node["facts"]["gpus"]["peers"])
     if not matrix or len(_INDENT) + 6 + 8 * len(matrix) > WIDTH:
         return
     yield f"{_INDENT}      " + "".join(f"{f'GPU {column}':>8}" for column in matrix)
@@ -208,7 +208,7 @@ def links(node: Document, style: Style) -> Iterator[str]:
 def networks(document: Document, style: Style) -> Iterator[str]:
     """Yield a matrix of the links of each group that fits into 80 columns."""
     for pairs in document["fleet"]["networks"]:
-        matrix = peer_matrix(pairs)
+        matrix = pair_matrix(pairs)
         width = max(9, *(len(str(name)) + 1 for name in matrix))
         if 3 + width * (len(matrix) + 1) > WIDTH:
             continue

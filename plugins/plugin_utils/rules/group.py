@@ -13,6 +13,7 @@ import re
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
+from ansible_collections.multigpu.vllm.plugins.module_utils.addresses import is_loopback
 from ansible_collections.multigpu.vllm.plugins.module_utils.faults import FAULTS
 from ansible_collections.multigpu.vllm.plugins.module_utils.finding import Finding, Status, failed, not_tested, passed
 from ansible_collections.multigpu.vllm.plugins.module_utils.units import counted
@@ -188,7 +189,7 @@ def addresses(members: Nodes) -> Finding:
     wrong = {host: [item for item in items if _address(item) != private[host]] for host, items in used.items()}
     wrong = {host: items for host, items in wrong.items() if items}
     if wrong:
-        loopback = any(_is_loopback(_address(item)) for items in wrong.values() for item in items)
+        loopback = any(is_loopback(_address(item)) for items in wrong.values() for item in items)
         texts = [f"{host} uses {', '.join(items)} instead of {private[host]}" for host, items in wrong.items()]
         fault = "group_loopback" if loopback else "group_other_network"
         return _wrong(ADDRESSES, fault, "; ".join(texts), {**details, "measured": "; ".join(texts)})
@@ -231,13 +232,6 @@ def _address(item: str) -> str:
         except ValueError:
             continue
     return item
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
 
 
 def _wrong(check: str, fault: str, summary: str, details: Mapping[str, t.Any]) -> Finding:

@@ -30,8 +30,7 @@ class Setup:
     whether the model is a mixture of experts, whose size does not determine ``weight_bytes``. ``kv_bytes``: KV cache
     read per token on one GPU, at the given context length. ``bandwidth``: bytes/s of one GPU, from
     ``bandwidth_source``. ``all_reduce_latency``: seconds, by default that of ``all_reduce_path``. ``network_time``:
-    seconds in which a token travels between nodes. ``history``: tokens/s
-    of earlier runs of this node.
+    seconds in which a token travels between nodes. ``history``: tokens/s of earlier runs of this node.
     """
 
     gpu_name: str | None = None

@@ -105,13 +105,3 @@ def test_instance_request_may_allow_no_login():
     request = subject.instance_request({**TYPICAL, "authorized_keys": []}, allow_no_login=True)
 
     assert request.image
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "::", "localhost", "localhost.", "node.localhost"])
-def test_is_loopback_is_true_for_addresses_of_the_host_itself(host):
-    assert subject.is_loopback(host)
-
-
-@pytest.mark.parametrize("host", ["192.0.2.7", "node-01", "localhost.example.com", ""])
-def test_is_loopback_is_false_for_other_addresses(host):
-    assert not subject.is_loopback(host)
