@@ -82,13 +82,6 @@ TAGS: t.Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-def host_error(
-    pattern: str, groups: Mapping[str, Sequence[str]], limit: str | None, loader: DataLoader | None
-) -> str | None:
-    """Return an error message if ``pattern`` matches no host within ``limit``, or None if it matches one."""
-    return select(pattern, groups, limit, loader)[1]
-
-
 def select(
     pattern: str, groups: Mapping[str, Sequence[str]], limit: str | None, loader: DataLoader | None
 ) -> tuple[list[str], str | None]:

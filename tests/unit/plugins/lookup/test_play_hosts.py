@@ -49,17 +49,17 @@ provision_ssh_sources: [203.0.113.0/24]
         ("", None, "No host of the inventory matches ''."),
     ],
 )
-def test_host_error_of_a_pattern(pattern: str, limit: str | None, error: str | None) -> None:
-    assert subject.host_error(pattern, GROUPS, limit, DataLoader()) == error
+def test_select_error_of_a_pattern(pattern: str, limit: str | None, error: str | None) -> None:
+    assert subject.select(pattern, GROUPS, limit, DataLoader())[1] == error
 
 
-def test_host_error_of_an_empty_inventory() -> None:
-    assert "-i" in (subject.host_error("all", {"all": [], "ungrouped": []}, None, DataLoader()) or "")
+def test_select_error_of_an_empty_inventory() -> None:
+    assert "-i" in (subject.select("all", {"all": [], "ungrouped": []}, None, DataLoader())[1] or "")
 
 
-def test_host_error_reads_limits_from_a_file(tmp_path: pathlib.Path) -> None:
+def test_select_reads_limits_from_a_file(tmp_path: pathlib.Path) -> None:
     (tmp_path / "failed").write_text("c\n")
-    assert "excludes" in (subject.host_error("gpu", GROUPS, f"@{tmp_path}/failed", DataLoader()) or "")
+    assert "excludes" in (subject.select("gpu", GROUPS, f"@{tmp_path}/failed", DataLoader())[1] or "")
 
 
 @pytest.mark.parametrize(
