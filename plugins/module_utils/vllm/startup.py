@@ -22,7 +22,10 @@ STAGES: t.Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     # The number of ranks differs from that on this node only if the server spans several nodes.
     (
         "connecting the nodes",
-        re.compile(r"headless multiproc executor|DP group leader: .*\bworld_size=(\d+), local_world_size=(?!\1\b)\d"),
+        re.compile(
+            r"headless multiproc executor|DP group leader: .*\bworld_size=(\d+), local_world_size=(?!\1\b)\d|"
+            r"Waiting for Ray on the head|Connecting to existing Ray cluster"
+        ),
     ),
     ("downloading the model", re.compile(r"Fetching \d+ files|Downloading|\.safetensors: +\d+%|downloading weights")),
     (

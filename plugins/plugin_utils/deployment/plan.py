@@ -66,6 +66,11 @@ _INTERFACE_VARIABLES: t.Final = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP
 #: vLLM's own images, whose tags start with the vLLM version. Tags of other images are arbitrary.
 _VLLM_IMAGE: t.Final = re.compile(r"(?:^|/)vllm-openai[\w-]*(?:[:@]|$)")
 _VLLM_IMAGE_VERSION: t.Final = re.compile(r"(?:^|/)vllm-openai[\w-]*:(v?\d+\.\d+\.\d[\w.]*)")
+#: The image on Docker Hub, without copies of it to which other packages may have been added.
+_OFFICIAL_IMAGE: t.Final = re.compile(r"(?:docker\.io/)?vllm/vllm-openai[:@]")
+#: Since this version, the wheel of vLLM does not require Ray, and vLLM's own images do not contain it. Source: the
+#: wheels' metadata on PyPI (0.17.1 requires ray[cgraph]>=2.48.0), https://github.com/vllm-project/vllm/pull/36170
+_WITHOUT_RAY: t.Final = (0, 18, 0)
 #: GPU ids that Docker and NVIDIA's tools accept instead of an index.
 _GPU_ID: t.Final = re.compile(r"(?:GPU|MIG)-[\w/-]+")
 
@@ -103,7 +108,7 @@ def plan(settings: Json, gpu: Json, model: Json, group: Group | None = None) -> 
     arguments = _arguments(settings, version, gpu, parallel, nccl, group)
     # Arguments in vllm_extra_args override the role's own arguments.
     arguments = [setting for setting in arguments if setting.name not in extra_options]
-    environment = _environment(settings, nccl, group)
+    environment = _environment(settings, nccl, group, parallel)
     unknown = argument_names.unknown_arguments(
         [*argument_names.long_options(extra_words), *_values(arguments)], version
     )
@@ -149,7 +154,7 @@ def plan(settings: Json, gpu: Json, model: Json, group: Group | None = None) -> 
             *([parallel.refused] if parallel.refused else []),
             *_check_arguments(settings, extra_words, extra_options, group),
             *_check_address(settings),
-            *(_check_group(settings, group) if group else []),
+            *(_check_group(settings, version, group) if group else []),
             *(unknown if is_vllm_image else []),
             *(issue.text for issue in issues if issue.fatal),
         ],
@@ -365,21 +370,26 @@ def _group_arguments(settings: Json, group: Group) -> list[Setting]:
     """
     head = group.hosts[0]
     worker = Setting("headless", True, f"The API is on {head}.")
-    return [
-        Setting("distributed_executor_backend", settings["distributed_backend"], "vllm_distributed_backend"),
+    nodes = [
         Setting("nnodes", len(group.hosts), f"hosts of vllm_group {group.name}"),
         Setting("node_rank", group.rank, "position of the host in the inventory"),
         Setting("master_addr", group.addresses[0], f"vllm_private_address of {head}"),
         Setting("master_port", settings["group_port"], "vllm_group_port"),
+    ]
+    return [
+        Setting("distributed_executor_backend", settings["distributed_backend"], "vllm_distributed_backend"),
+        # With Ray, vLLM refuses these arguments. On a worker, the other arguments only describe the server.
+        *([] if _uses_ray(settings) else nodes),
         *([worker] if group.rank else []),
     ]
 
 
-def _group_environment(settings: Json, group: Group) -> list[Setting]:
+def _group_environment(settings: Json, group: Group, parallel: Parallel) -> list[Setting]:
     """Return the variables that keep the connections between the nodes on the private network.
 
     Without them, vLLM takes the address of the default route, which is public on a Linode, and Gloo the address of the
-    host name, which is often loopback.
+    host name, which is often loopback. With Ray, they also tell the entry point script (roles/vllm/files/vllm) how to
+    start Ray in the container. The processes of vLLM inherit the environment of Ray on their own node.
     """
     address = group.addresses[group.rank]
     interface = _interface(settings, address)
@@ -387,6 +397,30 @@ def _group_environment(settings: Json, group: Group) -> list[Setting]:
     return [
         Setting("VLLM_HOST_IP", address, "vllm_private_address"),
         *(Setting(name, interface, why) for name in _INTERFACE_VARIABLES if interface),
+        *(_ray_environment(settings, group, parallel) if _uses_ray(settings) else []),
+    ]
+
+
+def _uses_ray(settings: Json) -> bool:
+    return bool(settings.get("distributed_backend") == "ray")
+
+
+def _ray_environment(settings: Json, group: Group, parallel: Parallel) -> list[Setting]:
+    """Return the variables with which the entry point script starts the group's own Ray.
+
+    ``--num-gpus`` makes vLLM wait for all nodes, and use as many GPUs on each. Otherwise it would put as many ranks as
+    possible on the first node. Source: ``ray start --help`` of Ray 2.60; vllm/v1/executor/ray_utils.py of vLLM 0.32.
+    """
+    port, options = settings["group_port"], ["--disable-usage-stats", "--min-worker-port=0", "--max-worker-port=0"]
+    options += [f"--node-ip-address={group.addresses[group.rank]}", f"--num-gpus={parallel.gpus_per_node}"]
+    if not group.rank:
+        options += ["--head", f"--port={port}", "--include-dashboard=false"]
+    address = f"{_bracketed(group.addresses[0])}:{port}"
+    return [
+        Setting("RAY_ADDRESS", address, f"vllm_private_address of {group.hosts[0]}, vllm_group_port"),
+        Setting("RAY_DEDUP_LOGS", "0", "Otherwise the log would not show the ranks of all nodes."),
+        Setting("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0", "Workers stop with the head, without a wait of 30 s."),
+        Setting("MULTIGPU_RAY_START", " ".join(options), "Options of ray start: this node and its GPUs."),
     ]
 
 
@@ -394,12 +428,19 @@ def _interface(settings: Json, address: str) -> str | None:
     return settings.get("private_interface") or interface_of(address, settings.get("interfaces") or ())
 
 
-def _check_group(settings: Json, group: Group) -> list[str]:
+def _check_group(settings: Json, version: Version | None, group: Group) -> list[str]:
     """Return the reasons why the members of a group cannot be one server."""
     # The node's interfaces are unknown before the node exists.
     interfaces = settings.get("interfaces")
     address = group.addresses[group.rank]
     faults = [] if interfaces is None else address_faults(address, settings.get("private_interface"), interfaces)
+    if _uses_ray(settings) and _OFFICIAL_IMAGE.match(settings["image"]) and (version or ()) >= _WITHOUT_RAY:
+        faults.append(
+            f"vllm_image {settings['image']} contains no Ray: build an image from it with RUN pip install "
+            "'ray[cgraph]>=2.48', or set vllm_distributed_backend: mp"
+        )
+    if _uses_ray(settings) and "RAY_ADDRESS" in (settings.get("environment") or {}):
+        faults.append("RAY_ADDRESS is not allowed in vllm_environment: the group starts its own Ray")
     return [*faults, *group.faults]
 
 
@@ -422,18 +463,20 @@ def _group_facts(
             # The image contains NCCL, unless this variable selects another one.
             "NCCL library (VLLM_NCCL_SO_PATH)": variables.get("VLLM_NCCL_SO_PATH"),
             "support for RDMA": bool(settings.get("infiniband")),
+            # With Ray, older releases of vLLM copy the NCCL variables of the head to all hosts.
+            **({"network interface": variables.get("NCCL_SOCKET_IFNAME")} if _uses_ray(settings) else {}),
             "arguments": shlex.join(arguments),
         },
     }
 
 
-def _environment(settings: Json, nccl: NcclSettings, group: Group | None) -> list[Setting]:
+def _environment(settings: Json, nccl: NcclSettings, group: Group | None, parallel: Parallel) -> list[Setting]:
     """Return the container's environment variables.
 
     ``vllm_environment`` takes precedence over the role's variables. A variable that is ``null`` there is removed.
     """
     by_name = {setting.name: setting for setting in nccl.environment}
-    by_name |= {setting.name: setting for setting in (_group_environment(settings, group) if group else ())}
+    by_name |= {setting.name: setting for setting in (_group_environment(settings, group, parallel) if group else ())}
     by_name["HF_HOME"] = Setting("HF_HOME", INNER_CACHE, "vllm_cache_dir is mounted there.")
     if settings.get("read_only") or settings.get("user"):
         by_name["HOME"] = Setting("HOME", INNER_TEMPORARY, "The user's home directory may not be writable.")

@@ -19,6 +19,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.liveness_service import ServiceOptions
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.startup import root_cause
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.deployment.plan import INNER_FILES, OPTIONS
 from ansible_collections.multigpu.vllm.tests.support.role_contract import readme_row
 
@@ -82,14 +83,48 @@ def test_entry_point_sets_the_secret_variables(secrets: dict[str, str], tmp_path
     templar = Templar(loader=DataLoader(), variables=facts)
     script = tmp_path / "environment"
     script.write_text(templar.template(trusted(variables["_vllm_secrets"]["environment"])) or "")
-    entry_point = (ROLE / "files/vllm").read_text("utf-8").replace(f"{INNER_FILES}/secrets", str(tmp_path))
-    program = tmp_path / "vllm"
-    program.write_text("#!/bin/sh\nenv -0\n")
-    program.chmod(0o755)
-    command, path = ["/bin/sh", "-c", entry_point], {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-    done = subprocess.run(command, env=path, capture_output=True, check=True, text=True)
+    done = run_entry_point(tmp_path, {"vllm": "env -0"})
     environment = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
     assert {name: value for name, value in environment.items() if name not in ("PATH", "PWD", "_")} == secrets
+
+
+def run_entry_point(home: Path, programs: dict[str, str], **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the container's entry point with scripts as its programs, and with the secrets in ``home``."""
+    entry_point = (ROLE / "files/vllm").read_text("utf-8").replace(f"{INNER_FILES}/secrets", str(home))
+    for name, script in programs.items():
+        (home / name).write_text(f"#!/bin/sh\n{script}\n")
+        (home / name).chmod(0o755)
+    command, environment = ["/bin/sh", "-c", entry_point, "vllm", "serve", "m"], {"PATH": f"{home}:/usr/bin:/bin"}
+    return subprocess.run(command, env=environment | variables, capture_output=True, check=False, text=True)
+
+
+#: Ray on the head is ready at the second question.
+RAY = 'echo "ray $*"; [ "$1" != status ] || { [ -e "$0.asked" ] || { touch "$0.asked"; exit 1; }; }'
+
+
+@pytest.mark.parametrize(
+    ("options", "lines"),
+    [
+        ("--num-gpus=2 --head", ["ray start --num-gpus=2 --head", "vllm serve m"]),
+        (
+            "--num-gpus=2",
+            ["Waiting for Ray on the head of the group, a:1", "ray start --block --address=a:1 --num-gpus=2"],
+        ),
+    ],
+)
+def test_entry_point_with_ray_starts_vllm_on_the_head_only(options: str, lines: list[str], tmp_path: Path) -> None:
+    programs = {"vllm": 'echo "vllm $*"', "ray": RAY}
+    done = run_entry_point(tmp_path, programs, MULTIGPU_RAY_START=options, RAY_ADDRESS="a:1")
+    assert (done.returncode, done.stdout.splitlines()) == (0, lines)
+
+
+@pytest.mark.parametrize("programs", [{}, {"ray": "echo 'RuntimeError: port in use' >&2; exit 1"}])
+def test_entry_point_fails_with_the_reason_if_ray_does_not_start(programs: dict[str, str], tmp_path: Path) -> None:
+    done = run_entry_point(tmp_path, programs | {"vllm": "echo served"}, MULTIGPU_RAY_START="--head", RAY_ADDRESS="a:1")
+    assert (done.returncode, done.stdout) == (1, "")
+    cause = root_cause(done.stderr.splitlines())
+    assert cause is not None
+    assert ("port in use" if programs else "vllm_image contains no Ray") in cause.line
 
 
 def test_settings_are_readable_by_root_only() -> None:

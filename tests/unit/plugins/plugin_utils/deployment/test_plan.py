@@ -549,6 +549,32 @@ def test_plan_of_a_head_serves_the_api_on_the_network_of_the_node() -> None:
     assert deployment["container"]["base_url"] == "http://127.0.0.1:8001"
 
 
+RAY: t.Final = {"distributed_backend": "ray", "image": "registry.example/vllm-openai-ray:v0.32.0"}
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_plan_with_ray_starts_it_on_the_private_network_with_the_gpus_of_the_plan(rank: int) -> None:
+    interfaces = [{"name": "eth1", "addresses": [GROUP.addresses[rank]]}]
+    group = replace(GROUP, rank=rank)
+    deployment = planned_in_group(group, **RAY, tensor_parallel_size=2, interfaces=interfaces)
+    assert deployment["refused"] == []
+    arguments, environment = served_arguments(deployment), deployment["container"]["env"]
+    assert arguments["distributed_executor_backend"] == "ray"
+    assert not {"nnodes", "node_rank", "master_addr", "master_port"} & set(arguments)
+    assert environment["RAY_ADDRESS"] == "10.0.0.1:29501"
+    options = environment["MULTIGPU_RAY_START"].split()
+    # Otherwise Ray would start both stages, of two GPUs each, on the first node.
+    assert {f"--node-ip-address=10.0.0.{rank + 1}", "--num-gpus=2"} <= set(options)
+    head = {"--head", "--port=29501", "--include-dashboard=false"}
+    assert head & set(options) == (set() if rank else head)
+    assert deployment["group"]["shared"]["network interface"] == "eth1"
+
+
+def test_plan_with_ray_accepts_the_image_of_a_version_that_contains_it() -> None:
+    image = {"version": "0.17.1", "image": "vllm/vllm-openai:v0.17.1"}
+    assert planned_in_group(**(RAY | image))["refused"] == []
+
+
 def test_plan_of_a_node_alone_has_no_setting_of_a_group() -> None:
     deployment = planned()
     assert deployment["group"] == {}
@@ -582,6 +608,8 @@ def test_plan_of_members_compares_what_must_be_equal() -> None:
         ({"tensor_parallel_size": 8, "pipeline_parallel_size": 1}, "needs RDMA"),
         ({"extra_args": "--distributed-executor-backend ray"}, "vllm_distributed_backend"),
         ({"extra_args": "--api-server-count 2"}, "no API server"),
+        (RAY | {"environment": {"RAY_ADDRESS": None}}, "starts its own Ray"),
+        (RAY | {"image": SETTINGS["image"]}, "vllm/vllm-openai:v0.32.0 contains no Ray: build an image from it"),
     ],
 )
 def test_plan_of_a_group_that_cannot_serve_is_refused(changes: dict[str, t.Any], text: str) -> None:
