@@ -336,16 +336,20 @@ def _load_of_member(own: Measurement, head: Measurement) -> Measurement:
         return Measurement(own.module, reason=f"no load on the head of the group: {head.reason}")
     if head.data["origin"] is None:
         return Measurement(own.module, reason="no load on the head of the group: the server does not respond")
-    shift = own.data["origin"] - head.data["origin"]
-    samples = [{**sample, "time": sample["time"] + shift} for sample in own.data["samples"]]
     steps = [{key: step.get(key) for key in ("name", "started", "ended", "skipped")} for step in head.data["results"]]
+    sampled = None
+    if own.data["origin"] is not None:
+        shift = own.data["origin"] - head.data["origin"]
+        samples = [{**sample, "time": sample["time"] + shift} for sample in own.data["samples"]]
+        sampled = {"samples": samples, "sample_rate": own.data.get("sample_rate"), "error": own.data["error"]}
     return Measurement(
         own.module,
         {
             "results": steps,
             "origin": head.data["origin"],
-            "gpu_samples": {"samples": samples, "sample_rate": own.data.get("sample_rate"), "error": own.data["error"]},
-            "gpu_samples_reason": "the GPUs were not sampled during the load on the head of the group",
+            "gpu_samples": sampled,
+            "gpu_samples_reason": own.data["error"]
+            or "the GPUs were not sampled during the load on the head of the group",
         },
     )
 

@@ -168,6 +168,16 @@ def test_member_has_a_verdict_if_the_head_does_not_respond(both: dict[str, Resul
     assert any("no load on the head of the group: the server does not respond" in text for text in summaries)
 
 
+def test_member_without_a_gpu_is_not_tested_under_load(both: dict[str, Results]) -> None:
+    sampled = {"samples": [], "origin": None, "error": "no NVIDIA driver"}
+    load = {"results": [], "origin": 1000.0, "findings": []}
+    member = document("gpu2", {**both["gpu2"], "load": sampled}, load=load)
+    found = [finding for section in member["sections"] for finding in section["findings"]]
+    assert [finding["check"] for finding in found if finding["status"] == "fail"] == []
+    active = next(finding for finding in found if finding["check"] == "utilisation.active")
+    assert (active["status"], active["summary"]) == ("not_tested", "no NVIDIA driver")
+
+
 def test_emulated_slow_network_is_not_blamed_on_the_gpus(tmp_path: pathlib.Path) -> None:
     head = document("gpu1", EmulatedNode(tmp_path, Scenario.load("group-head-slow")).results())
     wrong = {
