@@ -326,6 +326,13 @@ engine:
       returned: success
       type: bool
       sample: false
+    other_nodes:
+      description: RV(engine.local_ranks), RV(engine.nccl_sockets) and RV(engine.gloo_loopback) of the other nodes whose
+        lines Ray forwards to this log, by the address of the node.
+      returned: success
+      type: dict
+      elements: dict
+      sample: {10.0.0.12: {local_ranks: {"1": 0}, nccl_sockets: ["eth1:10.0.0.12"], gloo_loopback: false}}
     attention_heads:
       description: Number of attention heads, if a failed start reports it.
       returned: success

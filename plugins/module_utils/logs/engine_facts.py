@@ -30,8 +30,9 @@ class EngineFacts:
     weights that one rank loaded (the largest value if ranks differ). ``arguments`` are the arguments that vLLM printed,
     with secrets masked. ``ranks`` holds one ``{rank, world_size, tp_rank, pp_rank, dp_rank}`` per rank line.
     ``local_ranks`` maps each rank of this node to its number on the node, ``nccl_sockets`` lists the addresses at which
-    NCCL communicates as ``interface:address``, and ``rendezvous`` is the ``address:port`` at which the ranks meet.
-    ``gloo_loopback`` is whether Gloo listens at the loopback address, where other nodes cannot reach it.
+    NCCL communicates as ``interface:address``, and ``gloo_loopback`` is whether Gloo listens at the loopback address,
+    where other nodes cannot reach it. ``other_nodes`` holds these three for each node whose lines Ray forwards, by its
+    address. ``rendezvous`` is the ``address:port`` at which the ranks meet.
     ``all_reduce_backends`` are the implementations that vLLM tries for an all-reduce of the tensor-parallel group, in
     this order. ``worker_ranks`` holds the ranks found in the prefixes of log lines. ``boots`` counts the starts in
     the log.
@@ -59,6 +60,7 @@ class EngineFacts:
     nccl_sockets: list[str] = field(default_factory=list)
     rendezvous: str | None = None
     gloo_loopback: bool = False
+    other_nodes: dict[str, dict[str, t.Any]] = field(default_factory=dict)
     attention_heads: int | None = None
     enforce_eager: bool | None = None
     all_reduce_backends: list[str] = field(default_factory=list)
@@ -225,9 +227,9 @@ class EngineLogParser:
         if any(marker in text for marker in _BOOT_MARKERS):
             self._boot_lines(prefix, text)
         if any(marker in text for marker in _PARALLEL_MARKERS):
-            self._parallel_lines(text)
+            self._parallel_lines(prefix, text)
         if any(marker in text for marker in _LIBRARY_MARKERS):
-            self._library_lines(text)
+            self._library_lines(prefix, text)
         if any(marker in text for marker in _MEMORY_MARKERS):
             self._memory_lines(text)
 
@@ -292,11 +294,18 @@ class EngineLogParser:
             if name.endswith("_parallel_size") and isinstance(value, int) and not isinstance(value, bool) and value
         }
 
-    def _parallel_lines(self, text: str) -> None:
+    def _of_node(self, prefix: Prefix) -> dict[str, t.Any]:
+        """Return the facts about the node that has written a line, which are changed in place."""
+        if prefix.node is None:
+            return vars(self._facts)
+        unknown: dict[str, t.Any] = {"local_ranks": {}, "nccl_sockets": [], "gloo_loopback": False}
+        return self._facts.other_nodes.setdefault(prefix.node, unknown)
+
+    def _parallel_lines(self, prefix: Prefix, text: str) -> None:
         for rank in _RANK.finditer(text):
             self._rank_line(int(rank[1]), int(rank[2]), rank[3])
         if match := _JOINING.search(text):
-            self._facts.local_ranks[match[1]] = int(match[2])
+            self._of_node(prefix)["local_ranks"][match[1]] = int(match[2])
             self._facts.rendezvous = match[3]
         if "orld" in text and (match := _WORLD.search(text)):
             self._world = max(self._world, _first(match))
@@ -335,15 +344,15 @@ class EngineLogParser:
             self._facts.ranks.append(entry)
         self._world = max(self._world, world)
 
-    def _library_lines(self, text: str) -> None:
+    def _library_lines(self, prefix: Prefix, text: str) -> None:
         if match := _PLAIN_VERSION.search(text):
             self._facts.vllm_version = self._facts.vllm_version or match[1]
         if match := _BACKENDS.search(text):
             self._facts.all_reduce_backends = re.findall(r"\w+", match[1])
         if "Using the loopback address" in text:
-            self._facts.gloo_loopback = True
+            self._of_node(prefix)["gloo_loopback"] = True
         if "Bootstrap" in text or "NET/Socket" in text:
-            sockets = self._facts.nccl_sockets
+            sockets = self._of_node(prefix)["nccl_sockets"]
             sockets.extend(name for name in dict.fromkeys(_NCCL_SOCKET.findall(text)) if name not in sockets)
         if match := _PYNCCL.search(text):
             self._nccl_versions["pynccl"] = match[1]

@@ -22,7 +22,8 @@ class Prefix:
     ``rank`` is set only if a prefix states it unambiguously. ``device`` is NCCL's ``[n]``, which is a device index and
     not a rank. ``process`` is the type of process without ranks (``EngineCore``, ``Worker``, ``RayWorkerWrapper``), and
     ``label`` is the same with ranks (``EngineCore_DP0``). ``level`` is the log level in upper case. ``source`` is the
-    program that wrote the message: ``nccl``, ``vllm`` or ``torch``.
+    program that wrote the message: ``nccl``, ``vllm`` or ``torch``. ``node`` is the address of another node whose line
+    Ray forwards.
     """
 
     rank: int | None = None
@@ -33,6 +34,7 @@ class Prefix:
     label: str | None = None
     level: str | None = None
     source: str | None = None
+    node: str | None = None
 
 
 # Colour codes start with an escape character. Copying and pasting loses this character; syslog replaces it with #033.
@@ -65,7 +67,7 @@ _NEUTRAL = re.compile(
 _PROGRAM = re.compile(rf"([\w.-]+)\s*\|\s|(?:{_ISO}|{_SYSLOG_STAMP}) [\w.:-]+ ([\w./@()-]+)(?:\[\d+\])?: ")
 _MPI = re.compile(r"\[\d+,(\d+)\]<std(?:out|err)>:?\s?")
 _PROCESS = re.compile(
-    r"\((?:([A-Za-z][\w:-]*)((?: +(?:rank=\d+|[A-Z]{2,4}\d+|[a-z_]+=\w+))*) +)?pid=(\d+)(?:, *ip=[^)]*)?\)\s?"
+    r"\((?:([A-Za-z][\w:-]*)((?: +(?:rank=\d+|[A-Z]{2,4}\d+|[a-z_]+=\w+))*) +)?pid=(\d+)(?:, *ip=([^)]*))?\)\s?"
 )
 _LABEL_RANK = re.compile(r"(?:^|[_ ])(TP|PP|DP)(\d+)")
 _TORCH_RANK = re.compile(r"\[rank(\d+)\]:?\s?")
@@ -149,6 +151,7 @@ def _store_process(prefix: Prefix, match: re.Match[str]) -> None:
     name = match[1] or ""
     label = (name + (match[2] or "")).strip()
     prefix.pid = int(match[3])
+    prefix.node = match[4] or prefix.node
     prefix.label = label or None
     prefix.process = re.split(r"_(?:TP|PP|DP|EP|DCP|PCP)?\d|-\d", name)[0].rstrip(":") or None
     ranks = dict(_LABEL_RANK.findall(label))

@@ -36,6 +36,7 @@ def facts(node: NodeFacts) -> dict[str, t.Any] | None:
 
     ``ranks`` has ``rank`` and ``gpu`` of each worker process, or of each rank in the log if no process is visible.
     ``sockets`` are the addresses of NCCL as ``interface:address``. ``connections`` are pairs of addresses.
+    ``other_nodes`` has ranks, sockets and Gloo's loopback of the members whose lines Ray has forwarded, by address.
     """
     group = node.options.group
     if not group:
@@ -54,20 +55,35 @@ def facts(node: NodeFacts) -> dict[str, t.Any] | None:
         "sockets": list(engine.get("nccl_sockets") or ()),
         "connections": server.get("connections"),
         "gloo_loopback": bool(engine.get("gloo_loopback")),
+        "other_nodes": {
+            address: {
+                "ranks": _logged_ranks(node, lines),
+                "sockets": lines["nccl_sockets"],
+                "gloo_loopback": lines["gloo_loopback"],
+            }
+            for address, lines in (engine.get("other_nodes") or {}).items()
+        },
     }
 
 
-def _ranks(node: NodeFacts) -> list[dict[str, int | None]]:
-    """Return the ranks on this node and their GPUs, from the titles of the processes, or else from the log.
+def _logged_ranks(node: NodeFacts, lines: Mapping[str, t.Any]) -> list[dict[str, int | None]]:
+    """Return the ranks of a node and their GPUs from ``lines``, the facts in the log of ``node`` about that node.
 
     A log with a failure does not show which ranks still run.
     """
+    if any(item.status is Status.FAIL for item in node.findings("nccl")):
+        return []
+    local = lines.get("local_ranks") or {}
+    return [{"rank": rank, "gpu": gpu} for rank, gpu in sorted((int(rank), int(gpu)) for rank, gpu in local.items())]
+
+
+def _ranks(node: NodeFacts) -> list[dict[str, int | None]]:
+    """Return the ranks on this node and their GPUs, from the titles of the processes, or else from the log."""
     local = {int(rank): int(place) for rank, place in (node.engine.get("local_ranks") or {}).items()}
     tensor, workers = node.tensor_parallel_size, node.tensor_parallel.data.get("workers")
-    if workers is None or tensor is None:
-        if any(item.status is Status.FAIL for item in node.findings("nccl")):
-            return []
-        return [{"rank": rank, "gpu": gpu} for rank, gpu in sorted(local.items())]
+    # The titles of Ray's processes contain no rank.
+    if workers is None or tensor is None or node.argument("distributed_executor_backend") == "ray":
+        return _logged_ranks(node, node.engine)
     ranks = [
         {
             "rank": (parts := worker["ranks"]).get("PP", 0) * tensor + parts.get("TP", 0),
@@ -92,11 +108,18 @@ def evaluate(hosts: Sequence[str], nodes: Nodes) -> list[Finding]:
         reason = f"not part of this run: {', '.join(absent)}" if absent else f"no result from {', '.join(unread)}"
         return [not_tested(check, reason) for check in (RANKS, VERSIONS, ADDRESSES)]
     members = {host: nodes[host] for host in hosts}
+    forwarded = {address: lines for node in members.values() for address, lines in _group(node)["other_nodes"].items()}
+    members = {host: _with_lines(node, forwarded.get(_group(node)["address"], {})) for host, node in members.items()}
     return [ranks(members), versions(members), addresses(members)]
 
 
 def _group(node: Node) -> Mapping[str, t.Any]:
     return t.cast("Mapping[str, t.Any]", node["facts"]["group"])
+
+
+def _with_lines(node: Node, lines: Mapping[str, t.Any]) -> Node:
+    """Return the ``node`` with the facts about its group replaced by those in ``lines``, which Ray has forwarded."""
+    return {**node, "facts": {**node["facts"], "group": {**_group(node), **lines}}}
 
 
 def ranks(members: Nodes) -> Finding:

@@ -132,6 +132,19 @@ def test_stages_of_a_server_on_two_nodes(node: str, stages: list[str]) -> None:
     assert list(dict.fromkeys(reached)) == stages
 
 
+@pytest.mark.parametrize(
+    ("node", "stages"),
+    [
+        ("head", ["connecting the nodes", "loading the weights", "reserving the KV cache", "opening the API", READY]),
+        ("worker", ["connecting the nodes"]),
+    ],
+)
+def test_stages_of_a_server_that_ray_connects(node: str, stages: list[str]) -> None:
+    lines = (MULTI_NODE.parent / f"group/ray-{node}-ready.log").read_text("utf-8").splitlines()
+    reached = [stage_of(lines[:count])[0] for count in range(len(lines) + 1)]
+    assert list(dict.fromkeys(reached)) == ["starting", *stages]
+
+
 def test_stage_of_two_ranks_on_one_node_connects_no_nodes() -> None:
     leader = (
         "DP group leader: node_rank=0, node_rank_within_dp=0, master_addr=127.0.0.1, world_size=2, local_world_size="

@@ -66,6 +66,53 @@ def test_recorded_nodes_pass_with_the_map_of_their_ranks(both: dict[str, Results
     assert found["group.addresses"].summary == "all members use the private network (gpu1 10.0.0.11, gpu2 10.0.0.12)"
 
 
+def recorded_with_ray() -> dict[str, Results]:
+    """Return what the modules return on the two nodes if Ray 2.60 connects them: its processes have no ranks."""
+    results = {host: recorded(host, f"ray-{RECORDED[host][1]}") for host in HOSTS}
+    for host, workers in (("gpu1", []), ("gpu2", None)):
+        results[host]["tensor_parallel"] |= {"workers": workers, "connections": None}
+        results[host]["tensor_parallel"]["arguments"] |= {"distributed_executor_backend": "ray"}
+    results["gpu2"]["tensor_parallel"]["vllm_version"] = None
+    return results
+
+
+def test_recorded_nodes_with_ray_have_the_map_of_their_ranks() -> None:
+    found = checks(recorded_with_ray())
+    assert {check: item.status for check, item in found.items()} == {
+        "group.ranks": Status.PASS,
+        # Ray's own log on a worker shows neither, and vLLM on the CPU logs no address.
+        "group.versions": Status.NOT_TESTED,
+        "group.addresses": Status.NOT_TESTED,
+    }
+    assert found["group.ranks"].summary == "2 ranks on 2 nodes (gpu1: 0, gpu2: 1)"
+
+
+def test_nodes_with_ray_whose_log_is_missing_are_not_tested() -> None:
+    results = recorded_with_ray()
+    results["gpu1"]["logs"] = results["gpu2"]["logs"]
+    assert checks(results)["group.ranks"].status is Status.NOT_TESTED
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ("NCCL INFO Bootstrap : Using eth1:{}<0>", Status.PASS),
+        ("NCCL INFO Bootstrap : Using eth0:192.0.2.12<0>", Status.FAIL),
+        ("[W socket.cpp] Using the loopback address as fallback.", Status.FAIL),
+    ],
+)
+def test_addresses_in_the_lines_that_ray_forwards_are_those_of_their_node(lines: str, status: Status) -> None:
+    text = (
+        f"(RayWorkerProc pid=7) gpu1:7:7 [0] NCCL INFO Bootstrap : Using eth1:{ADDRESSES['gpu1']}<0>\n"
+        f"(RayWorkerProc pid=8, ip={ADDRESSES['gpu2']}) gpu2:8:8 [0] {lines.format(ADDRESSES['gpu2'])}\n"
+    )
+    results = recorded_with_ray()
+    results["gpu1"]["logs"] = log_scan.run({"text": text}, WithoutGrep())
+    finding = checks(results)["group.addresses"]
+    assert finding.status is status
+    assert status is Status.PASS or ("gpu2" in finding.summary and "gpu1" not in finding.summary)
+
+
 def test_recorded_killed_worker_leaves_its_rank_on_no_member(both: dict[str, Results]) -> None:
     both["gpu2"] = recorded("gpu2", "worker-killed")
     both["gpu2"]["tensor_parallel"]["workers"] = None
