@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Deploy one real vLLM server over two nodes with role vllm: ``tests/real_vllm/group.py [DIRECTORY_FOR_LOGS]``.
 
-Each node is a network namespace with its own Docker Engine. Real: vLLM for CPU with its own multi-node execution,
-Docker, the network between the nodes, and the role. Not tested: GPUs, NCCL, and the download of an image. The image of
-the containers is empty; vLLM and the system's libraries are mounted from this machine. Needs root and Debian's
-docker.io.
+Each node is a network namespace with its own Docker Engine. Real: vLLM for CPU with its own multi-node execution or,
+with ``BACKEND=ray``, with Ray and a plugin that allows it on the CPU, Docker, the network between the nodes, and the
+role. Not tested: GPUs, NCCL, and the download of an image. The image of the containers is empty; vLLM and the system's
+libraries are mounted from this machine. Needs root and Debian's docker.io.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from install import install
+from install import install, install_ray
 from serve import Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +34,14 @@ from engine import Engine  # noqa: E402
 from node import Played, check  # noqa: E402
 
 VERSION = os.environ.get("VLLM_VERSION", "0.32.0")
+BACKEND = os.environ.get("BACKEND", "mp")
+#: Title of the worker process on the second node, the host whose log reports its death, and a variable with which the
+#: second node does not start.
+WORKER, NOTICED_ON, BROKEN = (
+    ("ray::RayWorkerProc", "node-0", {"MULTIGPU_RAY_START": "--unknown"})
+    if BACKEND == "ray"
+    else ("VLLM::Worker_PP1", "node-1", {"VLLM_CPU_OMP_THREADS_BIND": "none"})
+)
 NETWORK = "10.77.0"
 PORT = 8000
 IMAGE = "own/vllm-cpu:1"
@@ -64,13 +72,15 @@ class Node:
 
     def variables(self, home: Path, server: Path) -> dict[str, object]:
         base = Path(sys.base_prefix).resolve()
-        mounted = [*SYSTEM, str(server), *([] if base.is_relative_to("/usr") else [str(base)])]
+        ray = [str(install_ray(server))] if BACKEND == "ray" else []
+        mounted = [*SYSTEM, str(server), *ray, *([] if base.is_relative_to("/usr") else [str(base)])]
         return {
             "ansible_connection": "local",
             "ansible_python_interpreter": str(self.python),
             "vllm_docker_host": self.engine.url,
             "vllm_group": "pair",
             "vllm_private_address": self.address,
+            "vllm_distributed_backend": BACKEND,
             "vllm_model": str(server / "model"),
             "vllm_served_model_name": "small",
             "vllm_version": VERSION,
@@ -84,7 +94,8 @@ class Node:
             "vllm_volumes": [f"{path}:{path}:ro" for path in mounted],
             "vllm_extra_args": ARGUMENTS,
             "vllm_environment": {
-                "PATH": f"{server / 'venv/bin'}:/usr/bin:/bin",
+                "PATH": ":".join([*(f"{path}/bin" for path in (*ray, server / "venv")), "/usr/bin", "/bin"]),
+                **({"PYTHONPATH": ray[0]} if ray else {}),
                 "HF_HUB_OFFLINE": "1",
                 "VLLM_NO_USAGE_STATS": "1",
                 "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -213,7 +224,7 @@ def failed_change(group: Group) -> None:
     before = group.ask()
     settings = json.loads(group.inventory.read_text("utf-8"))
     broken = json.loads(json.dumps(settings))
-    broken["all"]["hosts"]["node-1"]["vllm_environment"]["VLLM_CPU_OMP_THREADS_BIND"] = "none"
+    broken["all"]["hosts"]["node-1"]["vllm_environment"] |= BROKEN
     group.inventory.write_text(json.dumps(broken), "utf-8")
     began = time.monotonic()
     played = group.play()
@@ -244,17 +255,17 @@ def restart(group: Group) -> None:
 
 
 def killed_worker(group: Group, kept: Path | None) -> None:
-    """Kill the rank on the second node. The head notices nothing until the group is restarted."""
+    """Kill the rank on the second node. Without Ray, the head notices nothing until the group is restarted."""
     # Other servers on this machine may have processes of the same name.
     processes = group.nodes[1].engine.docker("top", "vllm", "-eo", "pid,args").splitlines()
-    pids = [line.split()[0] for line in processes if "VLLM::Worker_PP1" in line]
+    pids = [line.split()[0] for line in processes if WORKER in line]
     check("the second node runs the second pipeline stage", len(pids) == 1, "\n".join(processes))
     began = time.monotonic()
     os.kill(int(pids[0]), 9)
-    while "died unexpectedly" not in group.logs()["node-1"] and time.monotonic() - began < KILL_LIMIT:
+    while "died unexpectedly" not in group.logs()[NOTICED_ON] and time.monotonic() - began < KILL_LIMIT:
         time.sleep(0.5)
-    found = "died unexpectedly" in group.logs()["node-1"]
-    check(f"the killed worker is in the log of its node after {time.monotonic() - began:.1f} s", found)
+    found = "died unexpectedly" in group.logs()[NOTICED_ON]
+    check(f"the killed worker is in the log of {NOTICED_ON} after {time.monotonic() - began:.1f} s", found)
     check("  and the server does not answer", group.ask(seconds=20) == "")
     for name, log in group.logs().items() if kept else ():
         (kept / f"{name}-killed.log").write_text(log, "utf-8")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Install vLLM for CPU and a small model into .cache/vllm-VERSION/, if they are missing (about 3.4 GB)."""
+"""Install vLLM for CPU and a small model into .cache/vllm-VERSION/, if they are missing (about 3.4 GB), and Ray."""
 
 from __future__ import annotations
 
@@ -15,6 +15,24 @@ HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[1] / ".cache"
 #: Packages that PyPI offers for CUDA only. vLLM does not need them to serve text.
 CUDA_ONLY = ("torchvision", "torchaudio", "torchcodec")
+#: Ray, and the only package it needs that vLLM does not.
+RAY = ("ray==2.60.0", "msgpack==1.2.4")
+#: A platform plugin of vLLM. vLLM refuses Ray on the CPU, because its CPU platform has no name for a device of Ray.
+RAY_PLATFORM = {
+    "ray_cpu.py": """\
+from vllm.platforms.cpu import CpuPlatform
+
+
+class RayCpuPlatform(CpuPlatform):
+    ray_device_key = "GPU"
+
+
+def register():
+    return "ray_cpu.RayCpuPlatform"
+""",
+    "ray_cpu-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: ray-cpu\nVersion: 1\n",
+    "ray_cpu-1.dist-info/entry_points.txt": "[vllm.platform_plugins]\nray_cpu = ray_cpu:register\n",
+}
 
 
 def install(version: str) -> Path:
@@ -35,6 +53,22 @@ def install(version: str) -> Path:
     _run(*pip, "uninstall", "--yes", *CUDA_ONLY)
     _register_as_vllm(venv, version)
     _run(str(venv / "bin" / "python"), str(HERE / "make_model.py"), str(home / "model"))
+    done.touch()
+    return home
+
+
+def install_ray(server: Path) -> Path:
+    """Return a directory for ``PYTHONPATH`` with Ray for the vLLM in ``server``, whose ``bin`` has the program."""
+    home = CACHE / RAY[0].replace("==", "-")
+    done = home / "complete"
+    if done.exists():
+        return home
+    shutil.rmtree(home, ignore_errors=True)
+    pip = (str(server / "venv" / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check")
+    _run(*pip, "install", "--no-deps", "--only-binary", ":all:", "--target", str(home), *RAY)
+    for name, text in RAY_PLATFORM.items():
+        (home / name).parent.mkdir(exist_ok=True)
+        (home / name).write_text(text, "utf-8")
     done.touch()
     return home
 
