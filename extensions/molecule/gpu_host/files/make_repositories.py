@@ -1,13 +1,16 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Create the keys and the pip package that the hosts download, in the directory given as argument."""
+"""Create the keys and the pip package that the hosts download, and a virtual environment, in the given directory."""
 
 from __future__ import annotations
 
 import hashlib
 import pathlib
+import shutil
+import subprocess
 import sys
+import venv
 import zipfile
 
 NAME = "stand_in-1.0"
@@ -34,6 +37,11 @@ def main() -> None:
     for repository in REPOSITORIES:
         (home / "cuda" / repository).mkdir(parents=True)
         (home / "cuda" / repository / "cuda-keyring_1.1-1_all.deb").write_text("stand-in\n", "utf-8")
+    # As the role leaves it on a host.
+    venv.create(home / "venv", symlinks=True, with_pip=True)
+    shutil.copyfile(home / "requirements.txt", home / "venv.requirements.txt")
+    command = [home / "venv/bin/pip", "install", "--quiet", "--no-index", "--find-links", home / "wheels"]
+    subprocess.run([*command, "--requirement", home / "requirements.txt"], check=True)
 
 
 if __name__ == "__main__":
