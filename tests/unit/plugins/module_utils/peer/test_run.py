@@ -78,16 +78,24 @@ def test_run_names_the_faulty_pair(
 def test_run_names_a_pair_that_hangs_in_all_reduce_and_tests_the_others(
     fake_gpus: Callable[[str], Commands],
 ) -> None:
-    result = result_of(fake_gpus("hang:0-1"), deadline=6)
+    # The pairs that work need a second each, or more on a busy machine.
+    for deadline in (6, 60):
+        result = result_of(fake_gpus("hang:0-1"), deadline=deadline)
+        if result["layers"] == {**GOOD, "nccl": "hangs"}:
+            break
+    assert result["layers"] == {**GOOD, "nccl": "hangs"}
     verdicts = {tuple(group["gpus"]): group["verdict"] for group in result["groups"]}
     assert verdicts == {(0, 1): "hangs", (0, 2): "pass", (1, 2): "pass", (0, 1, 2): "not_tested"}
-    assert result["layers"] == {**GOOD, "nccl": "hangs"}
     assert result["findings"][0]["summary"].endswith("all-reduce over GPUs 0, 1")
 
 
 def test_run_names_a_pair_whose_transfer_never_ends(fake_gpus: Callable[[str], Commands]) -> None:
-    result = result_of(fake_gpus("stuck:0-1"), gpus=[0, 1], deadline=4)
-    verdicts = {(pair["from"], pair["to"]): pair["copy_verdict"] for pair in result["pairs"]}
+    # The other direction needs less than a second, or more on a busy machine.
+    for deadline in (4, 40):
+        result = result_of(fake_gpus("stuck:0-1"), gpus=[0, 1], deadline=deadline)
+        verdicts = {(pair["from"], pair["to"]): pair["copy_verdict"] for pair in result["pairs"]}
+        if verdicts[1, 0] == "pass":
+            break
     assert verdicts == {(0, 1): "hangs", (1, 0): "pass"}
 
 
