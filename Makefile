@@ -23,10 +23,10 @@ setup: ## create .venv with the pinned requirements (PYTHON=python3.12 selects a
 demo: setup ## validate three simulated nodes (no GPU needed)
 	@scripts/demo.sh
 
-# The scenarios put load on many simulated nodes at once, so only targets without such nodes run beside them. The unit
-# tests are the last of their lane, because they alone use two cores when the other lanes have ended.
+# Three lanes keep two cores busy. The scenarios put load on many simulated nodes at once, so the other targets with such
+# nodes, which are short, have ended before them.
 test: setup ## run every check except test-vllm, test-multi-node, test-deployment and test-gpu
-	@scripts/test.sh sanity,unit+integration,accessibility+molecule-gpu_host,molecule-default scenarios,lint+provisioning
+	@scripts/test.sh sanity,lint,accessibility,unit+integration,scenarios+molecule-default,molecule-gpu_host,provisioning
 
 # Two steps: with --fail-under in the first one, slipcover 1.1.0 loses the results of the pytest-xdist workers.
 unit: setup ## run the unit tests and check the coverage of plugins/
