@@ -28,7 +28,7 @@ LIMITS = {"ttft_p99": 0.10, "itl_p50": 0.01, "throughput": 0.01, "overhead": 2.0
 KOLMOGOROV_SMIRNOV = 0.05
 FACTS_LIMIT = 0.1
 SCAN_LIMIT, SCAN_MEMORY = 2.0, 100e6
-FLEET_LIMIT = 6.0
+FLEET_LIMIT = 3.5
 #: Largest error of the goodput, and largest difference of the round trip in seconds.
 GOODPUT_LIMIT, ROUND_TRIP_LIMIT = 0.05, 1e-4
 RATIO_NAMES = {
