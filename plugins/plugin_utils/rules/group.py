@@ -44,46 +44,45 @@ def facts(node: NodeFacts) -> dict[str, t.Any] | None:
     server, engine = node.tensor_parallel.data, node.engine
     read = (item.evidence.get("read_from") for item in node.findings("tensor_parallel"))
     revision = next((match[1] for path in read if (match := _REVISION.search(str(path or "")))), None)
+    logged, running = _logged(node, engine), _running_ranks(node)
     return {
         "name": group["name"],
         "rank": group["rank"],
         "hosts": list(group["hosts"]),
         "address": (group.get("addresses") or {}).get(node.name) or None,
         "world_size": node.group_size or engine.get("world_size"),
-        "ranks": _ranks(node),
+        **logged,
+        "ranks": logged["ranks"] if running is None else running,
         "revision": node.argument("revision") or revision,
-        "sockets": list(engine.get("nccl_sockets") or ()),
         "connections": server.get("connections"),
-        "gloo_loopback": bool(engine.get("gloo_loopback")),
-        "other_nodes": {
-            address: {
-                "ranks": _logged_ranks(node, lines),
-                "sockets": lines["nccl_sockets"],
-                "gloo_loopback": lines["gloo_loopback"],
-            }
-            for address, lines in (engine.get("other_nodes") or {}).items()
-        },
+        "other_nodes": {address: _logged(node, lines) for address, lines in (engine.get("other_nodes") or {}).items()},
     }
 
 
-def _logged_ranks(node: NodeFacts, lines: Mapping[str, t.Any]) -> list[dict[str, int | None]]:
-    """Return the ranks of a node and their GPUs from ``lines``, the facts in the log of ``node`` about that node.
+def _logged(node: NodeFacts, lines: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return ranks, sockets and Gloo's loopback of a member from ``lines``, the facts about it in the log of ``node``.
 
     A log with a failure does not show which ranks still run.
     """
-    if any(item.status is Status.FAIL for item in node.findings("nccl")):
-        return []
-    local = lines.get("local_ranks") or {}
-    return [{"rank": rank, "gpu": gpu} for rank, gpu in sorted((int(rank), int(gpu)) for rank, gpu in local.items())]
+    broken = any(item.status is Status.FAIL for item in node.findings("nccl"))
+    return {
+        "ranks": [] if broken else [{"rank": rank, "gpu": gpu} for rank, gpu in sorted(_logged_gpus(lines).items())],
+        "sockets": list(lines.get("nccl_sockets") or ()),
+        "gloo_loopback": bool(lines.get("gloo_loopback")),
+    }
 
 
-def _ranks(node: NodeFacts) -> list[dict[str, int | None]]:
-    """Return the ranks on this node and their GPUs, from the titles of the processes, or else from the log."""
-    local = {int(rank): int(place) for rank, place in (node.engine.get("local_ranks") or {}).items()}
+def _logged_gpus(lines: Mapping[str, t.Any]) -> dict[int, int]:
+    """Return the GPU of each rank."""
+    return {int(rank): int(gpu) for rank, gpu in (lines.get("local_ranks") or {}).items()}
+
+
+def _running_ranks(node: NodeFacts) -> list[dict[str, int | None]] | None:
+    """Return the ranks on this node and their GPUs from the titles of the processes, or None if none is visible."""
     tensor, workers = node.tensor_parallel_size, node.tensor_parallel.data.get("workers")
     # The titles of Ray's processes contain no rank.
     if workers is None or tensor is None or node.argument("distributed_executor_backend") == "ray":
-        return _logged_ranks(node, node.engine)
+        return None
     ranks = [
         {
             "rank": (parts := worker["ranks"]).get("PP", 0) * tensor + parts.get("TP", 0),
@@ -91,6 +90,7 @@ def _ranks(node: NodeFacts) -> list[dict[str, int | None]]:
         }
         for worker in workers
     ]
+    local = _logged_gpus(node.engine)
     return [{**item, "gpu": local.get(item["rank"]) if item["gpu"] is None else item["gpu"]} for item in ranks]
 
 
