@@ -36,7 +36,7 @@ PermitRootLogin prohibit-password
 UsePAM no
 StrictModes no
 Subsystem sftp internal-sftp
-SetEnv FAKE_HOST=$home HOME=$home PATH=$home/bin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH=$files/python${PYTHONPATH:+:$PYTHONPATH} PYTHONPYCACHEPREFIX=$(dirname "$home")/bytecode PIP_NO_INDEX=1 PIP_FIND_LINKS=$(dirname "$home")/wheels
+SetEnv FAKE_HOST=$home HOME=$home PATH=$home/bin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH=$files/python${PYTHONPATH:+:$PYTHONPATH} PYTHONDONTWRITEBYTECODE=1 PIP_NO_INDEX=1 PIP_FIND_LINKS=$(dirname "$home")/wheels
 EOF
 # shellcheck disable=SC2016 # expanded in the namespace
 exec unshare --mount sh -euc '
