@@ -84,6 +84,7 @@ def test_entry_point_sets_the_secret_variables(secrets: dict[str, str], tmp_path
     script = tmp_path / "environment"
     script.write_text(templar.template(trusted(variables["_vllm_secrets"]["environment"])) or "")
     done = run_entry_point(tmp_path, {"vllm": "env -0"})
+    assert done.returncode == 0
     environment = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
     assert {name: value for name, value in environment.items() if name not in ("PATH", "PWD", "_")} == secrets
 
