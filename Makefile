@@ -55,7 +55,7 @@ molecule-%: setup
 test-vllm: setup ## validate a real vLLM on CPU (VLLM_VERSION=0.27.0 selects another release)
 	@tests/real_vllm/run.sh
 
-test-multi-node: setup ## deploy a real vLLM on CPU over two nodes, each with a Docker Engine; BACKEND=ray connects them with Ray (needs root and Debian's docker.io)
+test-multi-node: setup ## deploy a real vLLM on CPU over two nodes (BACKEND=ray: with Ray; needs root and Debian's docker.io)
 	@.venv/bin/python tests/real_vllm/group.py $(ARGS)
 
 test-deployment: setup ## run prepare, deploy, tune and site on a real Docker Engine (needs root and Debian's docker.io)

@@ -98,9 +98,7 @@ CHECKS: t.Final[dict[str, Check]] = {
     ),
     "configuration.environment": Check("Environment", "Are the server's environment variables valid and harmless?"),
     "configuration.profile": Check("Profile", "Do the server's settings match the tuning profile that you set?"),
-    "output.valid": Check(
-        "Valid answers", "Does the server answer with valid numbers, and with its most likely tokens?"
-    ),
+    "output.valid": Check("Valid answers", "Does the server compute valid numbers and choose the most likely tokens?"),
     "output.reference": Check(
         "Same answers", "Does the server compute what a healthy server of the same model computes?"
     ),

@@ -108,7 +108,7 @@ class Node:
 
 
 class Group:
-    """Nodes that are connected by a switch, and playbook runs on them."""
+    """Nodes that a switch connects. ``play`` runs the playbook that deploys one server over them."""
 
     def __init__(self, home: Path, server: Path, size: int) -> None:
         self.home = home

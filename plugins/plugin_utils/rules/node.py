@@ -299,7 +299,7 @@ class NodeFacts:
 
     @property
     def asleep(self) -> bool:
-        """Whether the load test found that the engine sleeps, so that its weights are not on the GPUs."""
+        """Whether the load test found the engine asleep. Its weights are then not on the GPUs."""
         return any(item.get("measured") == "sleeping" for item in self.load.data.get("findings") or ())
 
     # --- the load -----------------------------------------------------------------------------------------------------
