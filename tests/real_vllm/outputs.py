@@ -5,7 +5,7 @@
 
 ``outputs.py OUT [CASE...]`` starts one server for each case and writes ``OUT/distances.json`` and the recordings.
 A case whose recording exists is not started again.
-``VLLM_VERSION`` selects the release (default 0.32.0). All models are random; ``make_model.py`` writes them.
+``VLLM_VERSION`` selects the release (default 0.32.0), ``SEEDS`` the number of seeds (default 7). All models are random; ``make_model.py`` writes them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from install import HERE, install
 from serve import Server
 
 #: Seeds of the prompts, which are 8 for each seed if the context is long enough.
-SEEDS = range(7)
+SEEDS = range(int(os.environ.get("SEEDS", "7")))
 CONTEXT = ("--max-model-len", "4096")
 
 
