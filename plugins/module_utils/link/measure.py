@@ -262,8 +262,9 @@ def send_data(ends: Ends, channels: Sequence[Channel]) -> tuple[float, float]:
 
     def send(channel: Channel) -> None:
         block = bytes(_BLOCK)
-        channel.socket.settimeout(None)
+        # The thread may begin when the measurement has ended and the channel is closed.
         with contextlib.suppress(OSError):
+            channel.socket.settimeout(None)
             while True:
                 channel.socket.send(block)
 
@@ -284,13 +285,16 @@ def send_data(ends: Ends, channels: Sequence[Channel]) -> tuple[float, float]:
 
 
 def receive_data(ends: Ends, channels: Sequence[Channel]) -> None:
-    """Receive over all channels, and send the goodput in bytes/s to the other end."""
+    """Receive over all channels, and send the goodput in bytes/s to the other end.
+
+    The measurement goes on until data has arrived, but not longer than half the other end's timeout.
+    """
     received = [0] * len(channels)
 
     def receive(number: int) -> None:
         buffer = bytearray(_BLOCK)
-        channels[number].socket.settimeout(None)
         with contextlib.suppress(OSError):
+            channels[number].socket.settimeout(None)
             while size := channels[number].socket.recv_into(buffer):
                 received[number] += size
 
@@ -300,8 +304,10 @@ def receive_data(ends: Ends, channels: Sequence[Channel]) -> None:
     ends.channel.exchange(ready=True)
     time.sleep(SLOW_START)
     begin, before = time.monotonic(), sum(received)
-    time.sleep(ends.duration)
-    goodput = (sum(received) - before) / (time.monotonic() - begin)
-    ends.channel.send(goodput=goodput)
+    arrived, seconds = 0, 0.0
+    while not arrived and seconds < MESSAGE_TIMEOUT / 2:
+        time.sleep(ends.duration)
+        arrived, seconds = sum(received) - before, time.monotonic() - begin
+    ends.channel.send(goodput=arrived / seconds)
     for thread in threads:
         thread.join(MESSAGE_TIMEOUT)

@@ -7,6 +7,7 @@ import ast
 import socket
 import struct
 import threading
+import time
 import typing as t
 
 import pytest
@@ -129,3 +130,23 @@ class Silent:
 
     def exchange(self, **_message: t.Any) -> t.NoReturn:
         raise LinkError("no message")
+
+
+def test_goodput_counts_data_that_arrives_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "SLOW_START", 0.0)
+    data = socket.socketpair()
+
+    def receive(channel: Messages) -> None:
+        ends = measure.Ends("a", "b", True, t.cast(t.Any, channel), lambda: pytest.fail("opened"), 0.01)
+        measure.receive_data(ends, [t.cast(t.Any, Messages(data[1]))])
+
+    def send(channel: Messages) -> float:
+        channel.exchange(ready=True)
+        time.sleep(0.1)  # ten times the duration
+        data[0].sendall(bytes(1000))
+        goodput = channel.receive()["goodput"]
+        data[0].close()
+        return goodput
+
+    assert both(receive, send)[1] > 0
+    data[1].close()
