@@ -19,8 +19,8 @@ REFERENCE: t.Final = "output.reference"
 #: Deviation above which a server is suspected, and above which it is wrong. Source: tables in docs/checks.md. On H200
 #: (vLLM 0.26), healthy servers with other attention kernels, batch sizes, CUDA graphs and numbers of GPUs differ by up
 #: to 0.087 with random weights (28 layers, 180 runs; 0.091 without scored prompts) and 0.093 with trained ones (30
-#: layers, 180 runs), and on CPU (vLLM 0.32, 8 layers) by up to 0.024. With an eighth of one matrix set to 0, they
-#: differ by at least 0.177, 0.077 and 0.116.
+#: layers, 180 runs), and on CPU (vLLM 0.32, 8 layers, 50 runs) by up to 0.025. With an eighth of one matrix set to 0,
+#: they differ by at least 0.177, 0.077 and 0.116.
 SUSPECT: t.Final = 0.11
 WRONG: t.Final = 0.15
 #: Fewest positions that are judged alone. Of the same healthy servers, prompts with 8 to 15 positions reach 0.105.
