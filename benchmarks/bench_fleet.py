@@ -125,34 +125,43 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def fleet() -> Iterator[Fleet]:
-    """Run a fleet; it is removed afterwards."""
+def ssh_server(folder: Path) -> Iterator[tuple[int, int]]:
+    """Run an SSH server on 127.0.0.1, with its files in ``folder``; yield its port and process id."""
     sshd = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if sshd is None:
         raise SystemExit("no sshd on this machine (Debian: apt install openssh-server)")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # as the service unit does; sshd requires it
+    (folder / "cp").mkdir(mode=0o700)
+    for key in ("client_key", "host_key"):
+        argv: list[str] = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)]
+        subprocess.run(argv, check=True)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    (folder / "sshd.conf").write_text(SSHD.format(port=port, folder=folder))
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {(folder / 'host_key.pub').read_text()}")
+    # In the foreground, so that it stays our child process.
+    server = subprocess.Popen([sshd, "-D", "-f", str(folder / "sshd.conf")], start_new_session=True)
+    try:
+        yield port, server.pid
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@contextlib.contextmanager
+def fleet() -> Iterator[Fleet]:
+    """Run a fleet; it is removed afterwards."""
     # Control paths are sockets, whose path length is limited.
     with tempfile.TemporaryDirectory(prefix="fleet-", dir="/tmp") as name, contextlib.ExitStack() as cleanup:
         folder = Path(name)
-        (folder / "cp").mkdir(mode=0o700)
-        for key in ("client_key", "host_key"):
-            argv: list[str] = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)]
-            subprocess.run(argv, check=True)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-        (folder / "sshd.conf").write_text(SSHD.format(port=port, folder=folder))
-        (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {(folder / 'host_key.pub').read_text()}")
-        # In the foreground, so that it stays our child process.
-        server = subprocess.Popen([sshd, "-D", "-f", str(folder / "sshd.conf")], start_new_session=True)
-        cleanup.callback(server.wait)
-        cleanup.callback(server.terminate)
+        port, sshd = cleanup.enter_context(ssh_server(folder))
         simulate = [sys.executable, str(SIMULATOR)]
         cleanup.callback(subprocess.run, [*simulate, "stop", "--dir", f"{folder}/node"], stdout=subprocess.DEVNULL)
         started = [*simulate, "start", "--scenario", SCENARIO, "--dir", f"{folder}/node", "--port", "0"]
         subprocess.run(started, check=True, stdout=subprocess.DEVNULL)
         node = json.loads((folder / "node/node.json").read_text())
-        running = Fleet(folder, port, node, server.pid)
+        running = Fleet(folder, port, node, sshd)
         cleanup.callback(lambda: running.disconnect(len(list((folder / "cp").iterdir()))))
         yield running
 
