@@ -5,7 +5,8 @@
 
 ``outputs.py OUT [CASE...]`` starts one server for each case and writes ``OUT/distances.json`` and the recordings.
 A case whose recording exists is not started again.
-``VLLM_VERSION`` selects the release (default 0.32.0), ``SEEDS`` the number of seeds (default 7). All models are random; ``make_model.py`` writes them.
+``VLLM_VERSION`` selects the release (default 0.32.0), ``SEEDS`` the number of seeds (default 7).
+All models are random; ``make_model.py`` writes them.
 """
 
 from __future__ import annotations
