@@ -415,11 +415,19 @@ server:
       type: str
       returned: success
       sample: null
+    hangs:
+      description:
+        - Whether the server accepted a request and did not respond within O(timeout).
+        - V(false) if the engine completed a step in that time, or may still compile its first step.
+      type: bool
+      returned: success
+      sample: false
   sample:
     engine: null
     base_url: http://127.0.0.1:8000
     answers: true
     failure: null
+    hangs: false
 liveness:
   description: State of the engine after a request for one token. Null if none was requested.
   type: dict

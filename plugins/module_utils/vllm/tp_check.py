@@ -206,10 +206,16 @@ def describe(observed: Observations) -> dict[str, t.Any]:
             "base_url": server and server.base_url,
             "answers": None if server is None else server.failure is None,
             "failure": server.failure.reason if server is not None and server.failure is not None else None,
+            "hangs": _hangs(server),
         },
         "liveness": asdict(server.liveness) if server is not None and server.liveness is not None else None,
         "findings": as_dicts([*parallel_findings.review(observed, agreement), _liveness(observed)]),
     }
+
+
+def _hangs(server: ServerFacts | None) -> bool:
+    """Return whether a request got no response in time, and the engine was not just slow, for example to compile."""
+    return server is not None and server.hangs and (server.liveness is None or server.liveness.needs_restart)
 
 
 def _liveness(observed: Observations) -> Finding:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -64,9 +65,8 @@ def test_measurements_get_options_that_their_modules_have(
     variables: dict[str, object], log_path: str | None, result_file: str
 ) -> None:
     expression = trust_as_template(load("vars/main.yml")["_validate_measurement_options"])
-    options = Templar(loader=DataLoader(), variables=DEFAULTS | {"_validate_headless": False} | variables).template(
-        expression
-    )
+    given = DEFAULTS | {"_validate_headless": False, "_validate_request_timeout": 60} | variables
+    options = Templar(loader=DataLoader(), variables=given).template(expression)
     assert set(options) == set(MEASUREMENTS) - {"links", "load"}
     for name, given in options.items():
         assert set(given) <= set(NODE_MEASUREMENTS[name].arguments)
@@ -160,6 +160,31 @@ def test_measurements_after_the_time_limit_are_not_tested(tmp_path: Path) -> Non
 def test_node_is_unreachable_after_the_tasks_before_the_last(results: dict[str, object], unreachable: bool) -> None:
     expression = trust_as_template(load("vars/main.yml")["_validate_unreachable"])
     assert Templar(loader=DataLoader(), variables=results).template(expression) is unreachable
+
+
+@pytest.mark.parametrize(
+    ("before", "timeout", "expected"),
+    [
+        ({"measurements": {"tensor_parallel": {"server": {"hangs": True}}}}, 60, 10),
+        ({"measurements": {"tensor_parallel": {"server": {"hangs": True}}}}, 3, 3),
+        ({"measurements": {"tensor_parallel": {"server": {"hangs": False}}}}, 60, 60),
+        ({"measurements": {"tensor_parallel": {"failed": True, "msg": "it did not finish in time"}}}, 60, 60),
+        ({"measurements": {"gpu": {}}}, 60, 60),
+        ({"failed": True, "msg": "no Python"}, 60, 60),
+        (None, 60, 60),
+    ],
+)
+def test_hanging_server_is_given_less_time_for_later_requests(before: t.Any, timeout: float, expected: float) -> None:
+    variables = {"validate_timeout": timeout} | ({} if before is None else {"__validate_before": before})
+    expression = trust_as_template(load("vars/main.yml")["_validate_request_timeout"])
+    assert Templar(loader=DataLoader(), variables=variables).template(expression) == expected
+
+
+def test_measurements_after_the_first_have_the_shorter_time_of_a_hanging_server() -> None:
+    (block,) = (item for item in load("tasks/measure.yml") if "module_defaults" in item)
+    probe = block["module_defaults"]["multigpu.vllm.throughput_probe"]
+    assert probe["timeout"] == "{{ _validate_request_timeout }}"
+    assert "'timeout': _validate_request_timeout" in load("vars/main.yml")["_validate_measurement_options"]
 
 
 NO_ROUTE = {"unreachable": True, "msg": "no route"}

@@ -16,7 +16,9 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.errors import Gp
 from ansible_collections.multigpu.vllm.plugins.module_utils.logs.errors import LogUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.nccl.ras import RasUnavailable
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import tp_check
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.liveness import ALIVE, NOT_TESTED, STALLED, Liveness
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.process import ProcessTable
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.server import ServerFacts
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.tp_check import CheckTarget, NodeReader
 from ansible_collections.multigpu.vllm.plugins.plugin_utils.results import checked_result
 from ansible_collections.multigpu.vllm.tests.support import control_server as servers
@@ -103,7 +105,7 @@ def test_check_endpoint_only(node: FakeNode) -> None:
     assert (result["tensor_parallel_size"], result["world_size"], result["vllm_version"]) == (2, 2, "0.32.0")
     assert (result["pipeline_parallel_size"], result["data_parallel_size"]) == (1, 1)
     assert result["model"]["id"] == "tiny" and result["model"]["max_model_len"] == 2048
-    assert result["server"] == {"engine": None, "base_url": url, "answers": True, "failure": None}
+    assert result["server"] == {"engine": None, "base_url": url, "answers": True, "failure": None, "hangs": False}
     assert statuses(result) == {"size": "pass", "ranks": "not_tested", "liveness": "pass", "model_fit": "not_tested"}
     assert result["arguments"] is None and result["environment"] is None
 
@@ -245,13 +247,28 @@ def test_check_hanging_server_is_a_result(node: FakeNode, behaviour: t.Any, fail
     with servers.ControlServer(servers.everywhere(behaviour)) as server:
         url = server.url
         result = tp_check.check(CheckTarget(base_url=url, timeout=0.3), node)
-    assert result["server"] == {"engine": None, "base_url": url, "answers": False, "failure": failure}
+    assert result["server"] == {
+        "engine": None,
+        "base_url": url,
+        "answers": False,
+        "failure": failure,
+        "hangs": True,
+    }
     assert statuses(result) == {
         "size": "not_tested",
         "ranks": "not_tested",
         "liveness": "not_tested",
         "model_fit": "not_tested",
     }
+
+
+@pytest.mark.parametrize(("state", "hangs"), [(STALLED, True), (ALIVE, False), (NOT_TESTED, False)])
+def test_check_slow_first_token_is_no_hanging_server(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch, state: str, hangs: bool
+) -> None:
+    facts = ServerFacts("http://h", hangs=True, liveness=Liveness(state, "one token was not generated"))
+    monkeypatch.setattr(tp_check, "read_server", lambda _api, _request_completion: facts)
+    assert tp_check.check(CheckTarget(base_url="http://h"), node)["server"]["hangs"] is hangs
 
 
 @pytest.mark.parametrize(
