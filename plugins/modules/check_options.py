@@ -101,6 +101,12 @@ after_load:
   type: list
   elements: str
   sample: [output, logs, peer_data]
+parallel:
+  description: Number of hosts on which to take the measurements before the load test at the same time. It is 8 for each
+    CPU of the controller.
+  returned: for the C(validate) role
+  type: int
+  sample: 16
 group:
   description:
     - Hosts with the same C(vllm_group), which serve one model together. Null if the host serves alone.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import typing as t
@@ -85,6 +86,13 @@ def test_options_if_valid_return_the_steps(check: Check) -> None:
     }
     assert result["steps"][2]["concurrency"] == 8
     assert result["steps"][2]["duration"] == 6.0
+
+
+def test_number_of_nodes_to_read_at_the_same_time_depends_on_the_cpus(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert check("validate")["parallel"] == 24
 
 
 def test_sweep_options_if_valid_return_the_steps(check: Check) -> None:

@@ -102,7 +102,7 @@ def test_measurements_are_skipped_on_an_unreachable_node() -> None:
 def run_measurements(folder: Path, **variables: object) -> dict[str, dict]:
     """Run the measurements on this machine, and return their registered results."""
     around = {"before_load": ["gpu", "tensor_parallel"], "after_load": ["output", "logs", "peer_data"]}
-    checked = {"steps": [], "begin": time.time(), **around}
+    checked = {"steps": [], "begin": time.time(), "parallel": 2, **around}
     play = {
         "hosts": "localhost",
         "connection": "local",
