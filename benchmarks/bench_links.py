@@ -135,7 +135,7 @@ def injected(expected: str, fault: t.Any) -> Figures:
     addresses = {"bench-a": "10.78.0.1", "bench-b": "10.78.0.2"}
     with namespaces(*addresses), network(*(Port(name, f"{item}/24") for name, item in addresses.items())) as link:
         if isinstance(fault, dict):
-            # A delay is on both ways, other faults are on what bench-a sends.
+            # A delay applies to both directions, other faults apply only to packets that bench-a sends.
             link.change(None if "delay" in fault else "bench-a", **fault)
         else:
             run("ip", "netns", "exec", "bench-a", *fault)

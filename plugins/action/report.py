@@ -105,7 +105,7 @@ class ActionModule(ControllerAction):
         run = run_header(options["options"], check_mode=check_mode)
         run["begin"] = run["time"] if options["begin"] is None else timestamp(options["begin"])
         run["partial"] = [*options["partial"], *unselected]
-        # A section that was not to be measured has not changed.
+        # Only complete runs are compared: a section that was not measured would look like a change.
         comparable = keep and not unselected and not check_mode
         answers = _recorded(options["nodes"])
         document, contents = formats.fleet_report(

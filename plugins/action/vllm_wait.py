@@ -41,7 +41,7 @@ class MemberStates:
         self._members, self._files = members, Path(root or vars(constants)["DEFAULT_LOCAL_TMP"]) / f"vllm_wait-{name}"
 
     def join(self, host: str, result: dict[str, t.Any], expired: bool) -> dict[str, t.Any]:
-        """Record the state of ``host``, and return its result in view of the other hosts.
+        """Record the state of ``host``, and return its result, which depends on the states of the other hosts.
 
         If the server of another host has exited, or its state cannot be read, this server cannot become ready either. A
         server without an API is ready when that of the head is.

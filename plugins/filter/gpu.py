@@ -18,7 +18,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.linode.plans import 
 
 
 def linode_gpu_count(type_id: t.Any) -> int:
-    """Return the number of GPUs in a Linode plan. Warn if only the name of the plan says the number.
+    """Return the number of GPUs in a Linode plan. Warn if the number is known only from the name of the plan.
 
     :raises AnsibleFilterError: for an unknown type id, or a value that is not a string.
     """

@@ -9,7 +9,7 @@ import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether ``host`` is a loopback or unspecified address, or a name of one: every host reaches only itself.
+    """Return whether ``host`` is, or names, a loopback or unspecified address, with which a host reaches only itself.
 
     Source: RFC 1122, section 3.2.1.3; RFC 6761, section 6.3.
     """

@@ -30,7 +30,7 @@ LIMIT = 1800
 
 @dataclass(frozen=True)
 class Moment:
-    """The beginning of a task: of its ``count``-th run, and ``delay`` seconds later.
+    """A moment of a run: ``delay`` seconds after a task begins for the ``count``-th time.
 
     ``starts`` is whether the server of the new settings starts.
     """
@@ -149,7 +149,7 @@ def deploy(site: Site, timeout: float) -> None:
 
 
 def tune(site: Site, timeout: float) -> None:
-    # Settings with which the server starts, so that the run reaches the load test of its only trial.
+    # The server can start with these settings, so the run reaches the load test of its only trial.
     first = {"max_num_seqs": 64, "max_num_batched_tokens": 4096, "gpu_memory_utilization": 0.9, "NCCL_P2P_LEVEL": None}
     options = {
         **tunable(site),

@@ -65,7 +65,7 @@ def parts(site: Site, folder: Path) -> None:
 
 
 def follow(site: Site, folder: Path) -> None:
-    """Follow a log to the end of the time, and until Ctrl-C."""
+    """Follow a log until the time is over, and until Ctrl-C."""
     options = {"vllm_logs_dir": str(folder / "follow"), "vllm_logs_part": "all"}
     file = folder / "follow/node.log"
     running = site.start(playbook="logs", vllm_logs_follow=12, **options)

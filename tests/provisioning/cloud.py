@@ -73,7 +73,7 @@ class Cloud:
         return [text for text in self.outputs if self.token in text]
 
     def start_playbook(self, name: str, options: dict, **environment: str) -> subprocess.Popen:
-        """Start a playbook in a process group of its own."""
+        """Start a playbook in a separate process group."""
         path = self.folder / "options.yml"
         path.write_text(json.dumps(options))
         tool = Path(sys.executable).parent / "ansible-playbook"

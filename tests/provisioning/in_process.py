@@ -128,7 +128,7 @@ class World:
         return self.fake.add_instance(self.account, {**full, **body})
 
     def run(self, task: Callable, **options: object) -> tuple[FakeModule, ModuleExit]:
-        """Run a module in this process; return the module and its end."""
+        """Run a module in this process; return the module and how it ended."""
         module = FakeModule(**options)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(linode_module, "open_api", lambda options: self.api(options["wait_timeout"]))

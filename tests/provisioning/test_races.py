@@ -40,7 +40,7 @@ TAGS = {"untagged": [], "of someone else": ["prod-db"], "of another controller":
 
 @dataclass
 class Account:
-    """The account, with the objects of other users as they left them."""
+    """The account, with the objects of other users and their state before the test."""
 
     world: World = field(default_factory=World)
     theirs: dict[int, dict] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Account:
         return self.take(self.world.fake.add_vpc(self.world.account, body)["id"])
 
     def take(self, number: int, **changes: object) -> int:
-        """Let an object belong to someone else from now on."""
+        """Transfer an object to another owner."""
         self.objects[number].update(changes)
         self.theirs[number] = copy.deepcopy(self.objects[number])
         return number

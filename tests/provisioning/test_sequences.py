@@ -210,7 +210,7 @@ def group_sequences() -> Iterator[tuple[str, list[dict]]]:
 
 
 def judge_group(faults: list[dict]) -> Iterator[str]:
-    """Run one sequence of the creation of a VPC and yield what is wrong with it."""
+    """Run one sequence of the creation of a VPC and yield a message for each violation."""
     world = World()
     world.plan.faults = [Fault(**options) for options in faults]
 
@@ -262,7 +262,7 @@ def create(world: World) -> ModuleExit:
 
 
 def judge(world: World, prepare: Callable[[World], None]) -> Iterator[str]:
-    """Run one sequence and yield what is wrong with it."""
+    """Run one sequence and yield a message for each violation."""
     world.account.boot_seconds = 8.0
     world.account.vpcs[1] = {"id": 1, "label": "big", "region": "us-ord", "subnets": [{"id": 2, "ipv4": "10.0.0.0/24"}]}
     prepare(world)

@@ -31,7 +31,7 @@ CASES = {
 
 @pytest.mark.parametrize("role", CASES)
 def test_site_refuses_settings_that_cannot_work_before_the_first_write(cloud, role):
-    """Every node of the fleet has other settings that cannot work."""
+    """Each node of the fleet has a different setting that cannot work."""
     cases = CASES[role]
     plan = {"plan": "g2-gpu-rtx4000a4-m", "regions": ["us-ord"]}
     settings = {

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure by how much the answers of healthy servers differ: ``outputs.py OUT outputs``; see ``run.sh``.
+"""Measure how much the answers of healthy servers differ: ``outputs.py OUT outputs``; see ``run.sh``.
 
 Starts a real vLLM with each configuration in ``cases``, all at the same time, sends the prompts of ``output_check``
 several times to one after the other, alone and while other requests run, and compares all answers with those of the

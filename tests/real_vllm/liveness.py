@@ -40,7 +40,7 @@ class RecordedDocker(Commands):
 
 
 def liveness_problems(server: Server, directory: Path) -> Iterator[str]:
-    """Yield what is wrong with the states of the healthy server, and of the server with a stopped rank.
+    """Yield a message for each wrong state of the healthy server and of the server with a stopped rank.
 
     The last state takes about a minute. The rank stays stopped.
     """

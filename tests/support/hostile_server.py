@@ -368,7 +368,7 @@ def results(runs: Iterable[tuple[t.Any, str]], url: str, timeout: float) -> Iter
 
 
 def problem(status: int, text: str) -> str | None:
-    """Return why the end of a module is not clear, or None if it returned a result or an error message."""
+    """Return why the outcome of a module is unclear, or None if it returned a result or an error message."""
     if status:
         return "killed after the limit" if os.WIFSIGNALED(status) else f"crashed: {text.strip()[-300:]}"
     try:

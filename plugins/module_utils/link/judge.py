@@ -29,7 +29,7 @@ Link = Mapping[str, t.Any]
 
 @dataclass(frozen=True)
 class LinkVerdict:
-    """The verdict of one check on one link. ``value`` is what was measured, and ``badness`` orders links."""
+    """The verdict of one check on one link. ``badness`` is larger for a worse link."""
 
     status: Status
     text: str
@@ -160,7 +160,7 @@ def _finding(check: str, peers: Sequence[str], judged: Sequence[LinkVerdict], ex
 
 
 def _untested(link: Link, otherwise: str) -> LinkVerdict:
-    """Return the verdict on a link without a measurement; ``otherwise`` is the reason if the link has none itself."""
+    """Return the verdict on a link without a measurement; if the link has no reason, the reason is ``otherwise``."""
     reason = REASONS[link["reason"]].format_map(link) if link["reason"] else otherwise
     return LinkVerdict(Status.NOT_TESTED, reason)
 

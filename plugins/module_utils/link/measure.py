@@ -157,7 +157,7 @@ def port_error(ends: Ends) -> str | None:
             connect(ends.own, ends.other, int(port)).close()
         except OSError as failure:
             error = reason_of(failure)
-        # The listener stays until the other end has tried, too.
+        # Keep the listener open until the other end has tried to connect as well.
         ends.channel.exchange(tried=True)
     return error
 

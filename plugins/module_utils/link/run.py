@@ -111,7 +111,7 @@ class _End:
     begin: float
 
     def measure(self, other: int, address: str, deadline: float, link: Result) -> None:
-        """Measure the link to the member ``other``, and enter it into ``link``. It must begin until ``deadline``."""
+        """Measure the link to ``other`` and enter it into ``link``. The measurement must begin before ``deadline``."""
         try:
             channel = self.open_channel(other, address, "control", deadline)
         except LinkRefused as error:
@@ -130,7 +130,7 @@ class _End:
         )
         try:
             if ends.leads:
-                # The other member may still measure with another one.
+                # The other member may still be measuring the link to a third one.
                 channel.socket.settimeout(max(MESSAGE_TIMEOUT, deadline - time.monotonic()))
                 channel.receive()
                 channel.socket.settimeout(MESSAGE_TIMEOUT)

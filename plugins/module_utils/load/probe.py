@@ -317,7 +317,7 @@ class Probe:
 
     @property
     def _out_of_time(self) -> str | None:
-        """The reason why no more can be measured, or None if time is left."""
+        """The reason why the test ends now, or None if time is left."""
         if time.monotonic() < self._end:
             return None
         return f"{load_findings.TIME_LIMIT} of {self._options.max_duration:g} s"

@@ -249,7 +249,7 @@ def is_failure(line: str, is_last: bool = False) -> bool:
     if not is_last and _RETRY.search(text):
         return False
     if prefix.source == "nccl":
-        # NCCL logs its errors as warnings. The service with which it is monitored is not needed.
+        # NCCL logs its errors as warnings. Errors of its RAS service do not affect the job.
         return prefix.level == "WARN" and " ras/" not in text and _has_failure_word(message)
     if prefix.level is not None or EXCEPTION.match(message):
         return True
@@ -267,7 +267,7 @@ def shows_progress(line: str, is_last: bool = False) -> bool:
 
 
 def is_calm(line: str) -> bool:
-    """Return whether a line shows that its program works: it has a level below errors or a time, no failure, no end."""
+    """Return whether a line shows a working program: it has a time or a low level, and reports no failure or end."""
     prefix, message = strip_prefix(line)
     is_record = prefix.level or LOWER_LEVEL.search(line) or len(message) < len(line.strip())
     return bool(is_record) and not any(p.search(line) for p in (_ENDS, _RETRY)) and not is_failure(line)

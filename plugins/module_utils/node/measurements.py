@@ -155,7 +155,7 @@ def isolated(take: Callable[[], Result], seconds: float) -> Result:
 
 
 def _read(pipe: int, deadline: float) -> bytes | None:
-    """Read ``pipe`` until the other end is closed. Return None if that takes until ``deadline``."""
+    """Read ``pipe`` until the other end is closed. Return None if it is not closed before ``deadline``."""
     parts: list[bytes] = []
     while select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
         if not (part := os.read(pipe, 1 << 16)):

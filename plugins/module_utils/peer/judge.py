@@ -54,7 +54,7 @@ def worst(verdicts: Iterable[str]) -> str:
 
 
 def outcome(rows: Sequence[Row], sizes: Sequence[int]) -> tuple[str, str | None]:
-    """Return the verdict on the rows of one test, and what was seen if it is bad."""
+    """Return the verdict on the rows of one test, and a description of the fault if there is one."""
     for row in rows:
         at = f"at {_size(row['bytes'])}" if "bytes" in row else ""
         if "hangs" in row:
@@ -108,7 +108,7 @@ def _pair(rows: Sequence[Row], sizes: Sequence[int]) -> Verdict:
 
 
 def groups_of(rows: Sequence[Row], gpus: Sequence[int], sizes: Sequence[int]) -> list[Verdict]:
-    """Return the verdict on all-reduce over each group of GPUs that was tested, with what its arms gave."""
+    """Return the verdict on all-reduce over each group of GPUs that was tested, with the results of its arms."""
     groups = sorted(
         {tuple(row["ranks"]) for row in rows if row["test"] == "all_reduce"}, key=lambda item: (len(item), item)
     )

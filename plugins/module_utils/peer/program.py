@@ -267,7 +267,7 @@ def find_nccl() -> str:
 
 @functools.lru_cache(maxsize=64)
 def block(seed: int) -> array[int]:
-    """Return the words after which the test data of ``seed`` repeats."""
+    """Return one period of the test data of ``seed``, which repeats these words."""
     return array("I", ((number * 40503 + seed * 977 + 1) & 0xFFFFF for number in range(PERIOD)))
 
 
@@ -331,7 +331,7 @@ class GpuProcess:
         self.driver.wait()
 
     def compare(self, size: int, seed: int) -> Answer:
-        """Compare what another GPU wrote into this one's memory, and what lies behind it."""
+        """Check the data that another GPU wrote into this one's memory, and the memory behind it."""
         beyond = min(PAGE, self.size - size)
         return differences(
             self.driver.get(self.target, size + beyond), repeated(block(seed), size) + bytes([BLANK]) * beyond
@@ -423,7 +423,7 @@ def serve(pipe: Connection, index: int, size: int, library: str | None, environm
 
 
 class Hangs(Exception):
-    """A process did not answer in time; ``ranks`` did not."""
+    """The processes of ``ranks`` did not answer in time."""
 
     def __init__(self, ranks: Sequence[int]) -> None:
         super().__init__("no answer")
@@ -485,7 +485,7 @@ class Ranks:
                 except (EOFError, OSError):
                     answers[rank] = None, "the process has died"
                 if answers[rank][1]:
-                    # After an error of one rank, the others may wait for it without end.
+                    # After an error of one rank, the others may wait for it forever.
                     limit = min(limit, time.monotonic() + AFTER_ERROR)
         errors = [f"GPU {rank}: {error}" for rank, (_value, error) in answers.items() if error]
         if waiting or errors:

@@ -39,7 +39,7 @@ def result_of(
     *,
     check_mode: bool = False,
 ) -> Result:
-    """Return the module's result: the stored one if it answers, or else that of a new test.
+    """Return the module's result: the stored one if it is still valid, or else that of a new test.
 
     A stored fault of GPUs that are not tested now stays valid, even if the image or the driver has changed since then.
     In check mode, only a stored result is returned.
@@ -64,7 +64,7 @@ def result_of(
 
 
 def _answers(stored: Mapping[str, t.Any], now: Mapping[str, t.Any]) -> bool:
-    """Return whether a test under the conditions ``stored`` answers for the conditions ``now``."""
+    """Return whether the result of a test under the conditions ``stored`` is valid under the conditions ``now``."""
     same_gpus = now["gpus"] is not None and (now["gpus"], now["driver"]) == (stored["gpus"], stored["driver"])
     return same_gpus and now["image"] in (None, stored["image"])
 
@@ -120,7 +120,7 @@ def read(path: str | None) -> Result | None:
 
 
 def _users(device: Mapping[str, t.Any]) -> str | None:
-    """Return the programs that use a GPU, or None. In a container, the driver does not show those of others."""
+    """Return the programs that use a GPU, or None. In a container, the driver does not show programs outside of it."""
     if device["processes"]:
         return ", ".join(sorted({str(process["name"] or process["pid"]) for process in device["processes"]}))
     used, total = device["memory_used"], device["memory_total"]

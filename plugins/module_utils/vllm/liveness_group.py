@@ -25,7 +25,7 @@ _STOPPED: t.Final = "-"
 
 @dataclass(frozen=True)
 class GroupOrder:
-    """What the workers do: they run containers that were started in the restart number ``round``, or none."""
+    """The order to the workers: run containers that were started in the restart number ``round``, or run none."""
 
     round: int = 0
     run: bool = True
@@ -40,7 +40,7 @@ class GroupOrder:
 
 
 class GroupHead:
-    """What the head knows of its workers. ``report`` may be called from another thread.
+    """The workers as the head knows them. ``report`` may be called from another thread.
 
     ``order`` is what the workers are to do, or None before the first sample of the server, when it is unknown.
 

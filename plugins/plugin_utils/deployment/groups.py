@@ -74,7 +74,7 @@ def group_of(
     plans = {member: _plan_of(hostvars[member]) for member in names if member in active}
     faults = [*_missing(str(name), names, active), *_shared_addresses(private), *_differences(plans)]
     for member, plan in plans.items():
-        # The reasons of another member that this host does not find itself.
+        # Reasons for which only the other member is refused, and not this host.
         own = set(plan.get("refused") or ()) - set(plans[host].get("refused") or ())
         faults += [f"{member}: {reason}" for reason in sorted(own) if member != host]
     return Group(str(name), names, names.index(host), tuple(private.values()), tuple(dict.fromkeys(faults)))

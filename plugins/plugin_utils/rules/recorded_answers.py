@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Answers that a server gave, with what must be the same on another server so that they can be compared."""
+"""Answers of a server, with the properties that another server must share for a comparison."""
 
 from __future__ import annotations
 

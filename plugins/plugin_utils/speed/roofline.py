@@ -68,7 +68,7 @@ def efficiency(gpu_name: str) -> tuple[float, str]:
 
 
 def network_time(nodes: int, hidden_size: int | None, links: Sequence[Mapping[str, t.Any]] = ()) -> float:
-    """Return the seconds in which a token travels between the nodes of a server, of which each has pipeline stages.
+    """Return the seconds that the network adds to each token if the pipeline stages of a server are on several nodes.
 
     :param hidden_size: values that describe a token between two layers; None if it is unknown.
     :param links: measured links with ``round_trip`` (``p50`` in seconds) and ``goodput`` in bytes/s.

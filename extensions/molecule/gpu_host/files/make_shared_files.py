@@ -1,7 +1,7 @@
 # Copyright (c) 2026, multigpu.vllm maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Create what the hosts share, in the directory given as argument: their downloads and a virtual environment."""
+"""Create the files that the hosts share, in the directory given as argument: downloads and a virtual environment."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def test_mutated_results_cost_only_their_node(
             text = json.dumps(document["hosts"]["bad"], allow_nan=False, ensure_ascii=False)
             assert {name: document["hosts"][name] for name in peers} == peers, path
         else:
-            # One other node suffices, because each takes as long as the mutated one.
+            # One other node is enough; each additional one would take as long as the mutated one.
             peer = next(iter(peers))
             nodes = {name: {"node": hosts[name]} for name in (peer, "bad")}
             arguments = {"nodes": nodes, "directory": str(tmp_path), "formats": list(FORMATS)}

@@ -113,7 +113,7 @@ EXITED: t.Final = {"state": "dead", "stage": "x", "cause": {"line": "unrecognize
 
 @pytest.fixture
 def states(tmp_path: Path) -> t.Callable[..., dict[str, t.Any]]:
-    """Record a state of a host, and return its result in view of the others."""
+    """Record a state of a host, and return its result, which depends on the states of the others."""
     shared = vllm_wait.MemberStates(MEMBERS, "task", str(tmp_path))
     return lambda host, result, expired=False: shared.join(host, result, expired)
 

@@ -65,7 +65,7 @@ def test_heartbeat_is_missed_after_the_timeout(heartbeat, path, clock):
 
 
 def test_heartbeat_file_is_writable_for_another_user(heartbeat, path):
-    """The reader may be another user than the module (become)."""
+    """The reader and the module may run as different users (become)."""
     assert path.stat().st_mode & 0o777 == 0o666
 
 

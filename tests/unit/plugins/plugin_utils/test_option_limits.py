@@ -179,7 +179,7 @@ def test_limits_are_inclusive(name: str) -> None:
 @pytest.mark.parametrize("role", ROLE_NAMES)
 def test_defaults_are_valid(role: str) -> None:
     defaults = yaml.safe_load((ROLES / role / "defaults/main.yml").read_text("utf-8"))
-    # A value with a template is valid or not only in its play.
+    # A value with a template can be checked only in its play.
     plain = {name: value for name, value in defaults.items() if "{{" not in str(value)}
     _valid, errors = check_values(role, plain)
     required = {"provision": ["provision_fleet", "provision_ssh_sources"], "vllm": ["vllm_model"]}
@@ -336,7 +336,7 @@ EXAMPLES: t.Final = sorted(
 
 
 def test_examples_are_valid() -> None:
-    # A value with a template is valid or not only in its play.
+    # A value with a template can be checked only in its play.
     settings = [
         (path, name, value)
         for path in EXAMPLES

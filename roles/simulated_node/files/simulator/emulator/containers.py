@@ -249,7 +249,7 @@ class Container:
         return {**self._environment, "HOME": os.sep, **visible, **listen, **version, **own}
 
     def _watch(self) -> None:
-        """Write the log until the process has exited, and restart it as the restart policy says."""
+        """Write the log until the process has exited, and restart it according to the restart policy."""
         delay = RESTART_DELAY
         while True:
             process = t.cast("subprocess.Popen[bytes]", self._process)

@@ -227,7 +227,7 @@ class Node:
         log.core_pids = [processes.start(f"VLLM::{name}") for name in layout.engine_names]
         log.worker_pids = log.core_pids
         if layout.world_size > 1:
-            # An only rank runs inside the engine core, without a worker process.
+            # A single rank runs inside the engine core, without a worker process.
             log.worker_pids = [processes.start(f"VLLM::{layout.worker_name(rank)}") for rank in layout.ranks]
         if layout.data > 1:
             log.server_pids = [processes.start(f"VLLM::APIServer_{number}") for number in range(layout.data)]

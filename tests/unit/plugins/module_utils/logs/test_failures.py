@@ -47,7 +47,7 @@ FAILURES = [
     "Feb 23 03:28:16 node kernel: EDAC sbridge MC1: HANDLING MCE MEMORY ERROR",
     "[  123.4] NETDEV WATCHDOG: eth0 (mlx5_core): transmit queue 3 timed out",
     "[  123.4] {1}[Hardware Error]: event severity: fatal",
-    # Zero, "all" and "retry" that excuse nothing.
+    # The words zero, "all" and "retry" in lines that still report a failure.
     "GPU 0 is not responding",
     "Error: 0 GPUs found",
     "error: none of the GPUs are usable",
@@ -61,7 +61,7 @@ FAILURES = [
     "level=ERROR msg=stopping",
     "error: the filesystem must be repaired",
     "-bash: vllm: command not found",
-    # A clause with a failure, with the end of the program, or with advice is no workaround.
+    # A clause with a failure, the end of the program or advice does not describe a workaround.
     "No health check response after 10 s, marking the replica unhealthy",
     "ERROR worker is gone; stopping the API server",
     "ERROR out of shared memory. Reducing the block size may help.",

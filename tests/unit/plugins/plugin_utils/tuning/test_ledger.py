@@ -74,7 +74,7 @@ def test_order_is_original_trials_best_original() -> None:
 def test_failed_measurements_are_not_repeated_in_the_same_run() -> None:
     clock = Clock(run())
     kinds = [clock.measure(figure)["kind"] for figure in (None, 130.0, None, None, None)]
-    # The best settings failed in their final measurement, so the original server needs none.
+    # The best settings failed in their final measurement, so the original settings are not measured again.
     assert kinds == ["original", "trial", "trial", "confirmation", None]
 
 
