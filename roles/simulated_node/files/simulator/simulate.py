@@ -433,7 +433,7 @@ def start_second(
 
 
 def wait_for_log(directory: pathlib.Path, exited: Exited) -> None:
-    """Wait until a server whose API does not respond, or not yet, has created the file ``ready`` or has exited.
+    """Wait until a server without a responding API has created the file ``ready`` or has exited.
 
     :raises SimulationError: if neither happens in time.
     """

@@ -105,7 +105,7 @@ def start(playbook: str, inventory: Path, output: int, **variables: t.Any) -> su
 
 
 def read(descriptor: int, until: t.Callable[[str], bool] = lambda _text: False) -> list[Chunk]:
-    """Read the output and its times to the end, or until ``until`` is true for the text so far."""
+    """Read the output and the time of each part, until the end or until ``until`` is true for the text so far."""
     chunks: list[Chunk] = []
     with contextlib.suppress(OSError):  # A terminal whose other side is closed.
         while select.select([descriptor], [], [], 120)[0] and (data := os.read(descriptor, 65536)):

@@ -11,7 +11,7 @@ from ansible.module_utils.testing import patch_module_args
 
 @pytest.fixture
 def run_linode(capsys, monkeypatch):
-    """Runs a Linode module with options: its exit code and result. Nothing listens at the address of its API."""
+    """Run a Linode module with options and return its exit code and result. Nothing listens at the API's address."""
     for name in ("LINODE_API_TOKEN", "LINODE_TOKEN", "LINODE_API_URL"):
         monkeypatch.delenv(name, raising=False)
 
