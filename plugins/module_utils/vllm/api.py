@@ -17,7 +17,7 @@ import threading
 import time
 import typing as t
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import metrics
@@ -34,6 +34,8 @@ else:
 MAX_BODY: t.Final = 2 * 1024 * 1024
 #: Maximum size of the content of /metrics in bytes, which is parsed while it arrives.
 MAX_METRICS: t.Final = 32 * 1024 * 1024
+#: Header that chooses the engine of a server with data parallelism. Source: vllm/entrypoints, vLLM 0.11 to 0.32.
+ENGINE_HEADER: t.Final = "X-data-parallel-rank"
 #: Seconds to wait beyond the timeout of a request, because the socket may then report a more specific error.
 GRACE: t.Final = 0.25
 #: Maximum number of characters of a server's error message to include in a failure.
@@ -274,10 +276,21 @@ class VllmApi:
         body = {"model": model, "prompt": prompt, "add_special_tokens": False}
         return _expect(self._json("POST", "/tokenize", body), "tokens", list)
 
-    def completion(self, model: str, prompt: str | list[int], max_tokens: int, **options: t.Any) -> dict[str, t.Any]:
-        """Request one completion without streaming, and return the response (``choices``, ``usage`` and other keys)."""
+    def completion(
+        self,
+        model: str,
+        prompt: str | list[int],
+        max_tokens: int,
+        data_parallel_rank: int | None = None,
+        **options: t.Any,
+    ) -> dict[str, t.Any]:
+        """Request one completion without streaming, and return the response (``choices``, ``usage`` and other keys).
+
+        :param data_parallel_rank: number of the engine that must compute it, from 0, among those of this API server.
+        """
         body = {"model": model, "prompt": prompt, "max_tokens": max_tokens, **options}
-        response = self._json("POST", "/v1/completions", body)
+        headers = {} if data_parallel_rank is None else {ENGINE_HEADER: str(data_parallel_rank)}
+        response = self._json("POST", "/v1/completions", body, headers)
         _expect(response, "choices", list)
         return response
 
@@ -293,8 +306,14 @@ class VllmApi:
                 raise
         return None
 
-    def _json(self, method: str, path: str, body: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        raw = self._request(method, path, body, b"".join, MAX_BODY)
+    def _json(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, t.Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, t.Any]:
+        raw = self._request(method, path, body, b"".join, MAX_BODY, headers)
         try:
             document = decode_json(raw)
         except ValueError as problem:
@@ -304,7 +323,13 @@ class VllmApi:
         return document
 
     def _request(
-        self, method: str, path: str, body: dict[str, t.Any] | None, read: Callable[[Iterable[bytes]], T], limit: int
+        self,
+        method: str,
+        path: str,
+        body: dict[str, t.Any] | None,
+        read: Callable[[Iterable[bytes]], T],
+        limit: int,
+        headers: Mapping[str, str] | None = None,
     ) -> T:
         """Send a request, which must be complete within ``self.timeout`` seconds.
 
@@ -319,7 +344,7 @@ class VllmApi:
 
         def work() -> None:
             try:
-                outcome.append(self._exchange(method, path, body, read, limit, started))
+                outcome.append(self._exchange(method, path, body, read, limit, headers, started))
             except RequestFailed as failure:
                 outcome.append(failure)
 
@@ -340,11 +365,18 @@ class VllmApi:
         body: dict[str, t.Any] | None,
         read: Callable[[Iterable[bytes]], T],
         limit: int,
+        headers: Mapping[str, str] | None,
         started: threading.Event,
     ) -> T:
         try:
             with self._session.request(
-                method, self.base_url + path, json=body, timeout=self.timeout, stream=True, allow_redirects=False
+                method,
+                self.base_url + path,
+                json=body,
+                headers=headers,
+                timeout=self.timeout,
+                stream=True,
+                allow_redirects=False,
             ) as response:
                 started.set()
                 pieces = self._pieces(response, limit)

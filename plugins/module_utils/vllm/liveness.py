@@ -208,11 +208,12 @@ def _engine(memory: LivenessMemory, sample: LivenessSample, limits: LivenessLimi
     return Liveness(NOT_TESTED, last + pending)
 
 
-def progress_of(metrics: MetricSet | None) -> tuple[float, ...]:
+def progress_of(metrics: MetricSet | None, engine: str | None = None) -> tuple[float, ...]:
     """Return the values of ``PROGRESS``, or an empty tuple if the server does not report the number of steps.
 
-    A server with ``--disable-log-stats`` does not report it. The values of several engines are added.
+    A server with ``--disable-log-stats`` does not report it. The values of several engines are added, unless one
+    ``engine`` is chosen.
     """
-    if metrics is None or metrics.sum(PROGRESS[0]) is None:
+    if metrics is None or metrics.sum(PROGRESS[0], engine) is None:
         return ()
-    return tuple(metrics.sum(name) or 0.0 for name in PROGRESS)
+    return tuple(metrics.sum(name, engine) or 0.0 for name in PROGRESS)

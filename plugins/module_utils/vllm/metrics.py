@@ -43,6 +43,8 @@ WAITING_BY_REASON: t.Final = "vllm:num_requests_waiting_by_reason"
 MAX_REASONS: t.Final = 10
 #: Maximum length of a line in bytes; the longest lines of vLLM have a few thousand bytes.
 MAX_LINE: t.Final = 64 * 1024
+#: Maximum number of engines whose values are kept separately. Those of all further ones are added up.
+MAX_ENGINES: t.Final = 256
 #: Maximum number of samples with information that are kept. vLLM sends a few for each engine.
 MAX_INFOS: t.Final = 100
 
@@ -65,19 +67,30 @@ class MetricSet:
     """
 
     def __init__(
-        self, sums: dict[str, float], infos: list[tuple[str, Labels]], waiting_by_reason: dict[str, float]
+        self,
+        sums: dict[str, dict[str, float]],
+        infos: list[tuple[str, Labels]],
+        waiting_by_reason: dict[str, float],
     ) -> None:
+        """:param sums: values by the name of the metric and by the value of its label ``engine``."""
         self._sums = sums
         self.infos = infos
         self.waiting_by_reason = waiting_by_reason
 
-    def sum(self, name: str) -> float | None:
+    @property
+    def engines(self) -> list[str]:
+        """Values of the label ``engine``, in the order of the engines of a server with data parallelism."""
+        return sorted(self._sums.get("vllm:num_requests_running", {}), key=lambda engine: (len(engine), engine))
+
+    def sum(self, name: str, engine: str | None = None) -> float | None:
         """Return the sum of all samples of the metric ``name``, or None if there are no samples.
 
-        A server with several engines sends one sample for each engine.
+        A server with several engines sends one sample for each engine. If ``engine`` is given, only its samples count.
         """
         names = (name, *RENAMED.get(name, ()))
-        return next((self._sums[candidate] for candidate in names if candidate in self._sums), None)
+        values = next((self._sums[candidate] for candidate in names if candidate in self._sums), {})
+        counted = [value for key, value in values.items() if engine in (None, key)]
+        return sum(counted) if counted else None
 
 
 def parse(pieces: Iterable[bytes]) -> MetricSet:
@@ -86,7 +99,7 @@ def parse(pieces: Iterable[bytes]) -> MetricSet:
     :param pieces: the content, divided at any positions.
     :raises RequestFailed: if the content is not empty and has no sample, or a line is longer than ``MAX_LINE`` bytes.
     """
-    sums: dict[str, float] = {}
+    sums: dict[str, dict[str, float]] = {}
     infos: list[tuple[str, Labels]] = []
     waiting: dict[str, float] = {}
     recognised: bool | None = None
@@ -110,7 +123,11 @@ def parse(pieces: Iterable[bytes]) -> MetricSet:
             if reason in waiting or len(waiting) < MAX_REASONS:
                 waiting[reason] = waiting.get(reason, 0.0) + value
         elif is_kept:
-            sums[match[1]] = sums.get(match[1], 0.0) + value
+            by_engine = sums.setdefault(match[1], {})
+            engine = _labels(match[2] or "").get("engine", "")
+            if engine not in by_engine and len(by_engine) >= MAX_ENGINES:
+                engine = ""
+            by_engine[engine] = by_engine.get(engine, 0.0) + value
     if recognised is False:
         raise RequestFailed("not_vllm", "/metrics is not in Prometheus text format")
     return MetricSet(sums, infos, waiting)

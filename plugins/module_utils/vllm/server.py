@@ -102,15 +102,21 @@ def read_server(
             raise RequestFailed("model_not_found", "the server lists no model")
         if api.is_sleeping():
             raise RequestFailed("sleeping")
-        sample, started = LivenessSample(0.0, progress=progress_of(facts.get("metrics")), canary=Canary(0.0)), clock()
-        try:
-            value = api.completion(model, "1", max_tokens=1, temperature=0).get("system_fingerprint")
-        except RequestFailed as failure:
-            if failure.reason in TIMED_OUT:
-                facts["liveness"] = _liveness(sample, _later(api, replace(sample, time=clock() - started)))
-            raise
-        elapsed = clock() - started
-        facts["liveness"] = _liveness(sample, replace(sample, time=elapsed, canary=Canary(0.0, 200, elapsed)))
+        metrics: MetricSet | None = facts.get("metrics")
+        engines = metrics.engines if metrics is not None else []
+        # A request without a rank may reach any engine, so each engine gets one of its own.
+        for rank, engine in enumerate(engines) if len(engines) > 1 else [(None, None)]:
+            canary, started = LivenessSample(0.0, progress=progress_of(metrics, engine), canary=Canary(0.0)), clock()
+            try:
+                response = api.completion(model, "1", max_tokens=1, data_parallel_rank=rank, temperature=0)
+            except RequestFailed as failure:
+                if failure.reason in TIMED_OUT:
+                    later = _later(api, replace(canary, time=clock() - started), engine)
+                    facts["liveness"] = _liveness(canary, later, engine)
+                raise
+            elapsed = clock() - started
+            facts["liveness"] = _liveness(canary, replace(canary, time=elapsed, canary=Canary(0.0, 200, elapsed)))
+        value = response.get("system_fingerprint")
         if not isinstance(value, str):
             missing["fingerprint"] = "the server sends no system_fingerprint"
         return value if isinstance(value, str) else None
@@ -142,17 +148,18 @@ def read_server(
     return ServerFacts(api.base_url, missing=missing, failure=None if facts else unanswered, hangs=hangs, **facts)
 
 
-def _later(api: VllmApi, sample: LivenessSample) -> LivenessSample:
-    """Return ``sample`` with the progress and the health that the server reports now."""
+def _later(api: VllmApi, sample: LivenessSample, engine: str | None) -> LivenessSample:
+    """Return ``sample`` with the health of the server and the progress of ``engine`` (None: of all engines) now."""
     try:
-        return replace(sample, progress=progress_of(api.metrics()), health=200 if api.health() else 503)
+        return replace(sample, progress=progress_of(api.metrics(), engine), health=200 if api.health() else 503)
     except RequestFailed:
         return replace(sample, progress=(), health=None)
 
 
-def _liveness(before: LivenessSample, after: LivenessSample) -> Liveness:
+def _liveness(before: LivenessSample, after: LivenessSample, engine: str | None = None) -> Liveness:
     limits = LivenessLimits(down=0.0)
-    return decide(decide(LivenessMemory(), before, limits)[0], after, limits)[1]
+    state = decide(decide(LivenessMemory(), before, limits)[0], after, limits)[1]
+    return state if engine is None else replace(state, reason=f"engine {engine}: {state.reason}")
 
 
 def _configuration(sections: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -253,6 +253,22 @@ def test_data_parallel_engines_share_the_requests(start_node: t.Callable[..., di
     assert page.count("# TYPE vllm:generation_tokens_total counter") == 1
 
 
+def test_request_chooses_its_data_parallel_engine(start_node: t.Callable[..., dict[str, t.Any]]) -> None:
+    port = start_node("healthy-dp4")["port"]
+    body = json.dumps({"prompt": ["a"], "max_tokens": 5, "ignore_eos": True})
+    ranks = ("3", "3", "1", "4")
+    responses = [request(port, "POST", "/v1/completions", body, {"x-data-parallel-rank": rank}) for rank in ranks]
+    assert [response.status for response in responses] == [200, 200, 200, 400]
+    assert "data_parallel_rank 4 is out of range [0, 4)" in responses[3].body
+    page = request(port, "GET", "/metrics", None).body
+    assert re.findall(r'^vllm:generation_tokens_total\{engine="\d".* (\S+)$', page, re.M) == [
+        "0.0",
+        "5.0",
+        "0.0",
+        "10.0",
+    ]
+
+
 def test_api_key_is_required_if_set(start_node: t.Callable[..., dict[str, t.Any]]) -> None:
     port = start_node("healthy-tp1", "--server-argument=--api-key=secret")["port"]
     assert request(port, "GET", "/v1/models", None).status == 401

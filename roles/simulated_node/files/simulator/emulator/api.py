@@ -60,8 +60,8 @@ class Server:
 class Api:
     """Handle API requests.
 
-    Requests that generate text are submitted to the engine with the fewest requests, which delivers the tokens of the
-    response one by one. All other requests are answered at once.
+    Requests that generate text are submitted to the engine that they choose, or else to that with the fewest requests.
+    The engine delivers the tokens of the response one by one. All other requests are answered at once.
     """
 
     def __init__(self, server: Server, engines: t.Mapping[Engine, Metrics], tokenizer: Tokenizer) -> None:
@@ -213,7 +213,7 @@ class Api:
     def _completion(self, request: Request, connection: Connection) -> None:
         body = self._body(request)
         sampling = Sampling.read(self.server.dialect, body, chat=False)
-        self._generate(connection, sampling, self._prompts(body), chat=False, body=body)
+        self._generate(connection, sampling, self._prompts(body), chat=False, body=body, engine=self._engine(request))
 
     def _chat(self, request: Request, connection: Connection) -> None:
         dialect = self.server.dialect
@@ -225,10 +225,26 @@ class Api:
         if not body["messages"]:
             raise ApiError("Cannot apply chat template to an empty conversation. Provide at least one message.")
         sampling = Sampling.read(dialect, body, chat=True)
-        self._generate(connection, sampling, [self._chat_tokens(body)], chat=True, body=body)
+        prompts, engine = [self._chat_tokens(body)], self._engine(request)
+        self._generate(connection, sampling, prompts, chat=True, body=body, engine=engine)
+
+    def _engine(self, request: Request) -> Engine:
+        """Return the engine that the request chooses, or the one with the fewest requests."""
+        rank = request.headers.get("x-data-parallel-rank", "")
+        if not rank.isdigit():
+            return min(self.engines, key=requests_of)
+        if int(rank) >= len(self.engines):
+            raise ApiError(f"data_parallel_rank {rank} is out of range [0, {len(self.engines)}).")
+        return list(self.engines)[int(rank)]
 
     def _generate(
-        self, connection: Connection, sampling: Sampling, prompts: list[list[int]], chat: bool, body: Body
+        self,
+        connection: Connection,
+        sampling: Sampling,
+        prompts: list[list[int]],
+        chat: bool,
+        body: Body,
+        engine: Engine,
     ) -> None:
         limits = [
             self.server.dialect.limit(len(prompt), sampling.max_tokens, self.server.max_model_len, not chat)
@@ -243,7 +259,6 @@ class Api:
                 tokens, reason = _length(prompt, choice, limit, sampling)
                 deliver = functools.partial(completion.token, number * sampling.n + choice)
                 sequences.append(Sequence(len(prompt), tokens, reason, deliver))
-        engine = min(self.engines, key=requests_of)
         connection.on_close = lambda: engine.abort(sequences)
         for sequence in sequences:
             engine.submit(sequence)

@@ -50,7 +50,7 @@ class Server:
         return "0.32.0"
 
     def metrics(self) -> MetricSet:
-        sums = {"vllm:num_requests_running": self.busy, module.CORRUPTED: self.corrupted}
+        sums = {"vllm:num_requests_running": {"0": self.busy}, module.CORRUPTED: {"0": self.corrupted}}
         return MetricSet(sums, [], {})
 
     def completion(self, *_arguments: t.Any, **_options: t.Any) -> dict[str, t.Any]:

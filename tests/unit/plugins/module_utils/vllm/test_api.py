@@ -43,6 +43,13 @@ def test_api_reads_responses_of_a_real_server(version: str) -> None:
     assert body == {"model": "tiny", "prompt": "import os", "max_tokens": 8, "temperature": 0}
 
 
+def test_completion_chooses_an_engine_only_on_request() -> None:
+    with servers.ControlServer(servers.healthy()) as server, VllmApi(server.url, timeout=LONG) as client:
+        client.completion("tiny", "a", 1, data_parallel_rank=0)
+        client.completion("tiny", "a", 1)
+    assert [headers.get("x-data-parallel-rank") for _path, headers, _body in server.requests] == ["0", None]
+
+
 def test_api_key_is_sent_and_masked_in_errors() -> None:
     echo = servers.Answer(401, b'{"error":{"message":"sk-secret is wrong"}}')
     with servers.ControlServer(servers.everywhere(echo)) as server:

@@ -61,6 +61,20 @@ def test_metrics_waiting_requests_are_added_up_by_reason() -> None:
     assert scraped.waiting_by_reason == {"capacity": 3}
 
 
+def test_metrics_of_several_engines_are_added_or_kept_apart() -> None:
+    lines = [f'vllm:num_requests_running{{engine="{number}",model_name="m"}} {number}' for number in (10, 9, 1)]
+    found = metrics.parse([("\n".join(lines) + "\n").encode()])
+    assert found.engines == ["1", "9", "10"]
+    assert [found.sum("vllm:num_requests_running", engine) for engine in (None, "9", "2")] == [20.0, 9.0, None]
+
+
+def test_metrics_number_of_engines_is_limited() -> None:
+    lines = [f'vllm:num_requests_running{{engine="{number}"}} 1' for number in range(5000)]
+    found = metrics.parse([("\n".join(lines) + "\n").encode()])
+    assert len(found.engines) == metrics.MAX_ENGINES + 1
+    assert found.sum("vllm:num_requests_running") == 5000
+
+
 @pytest.mark.parametrize(
     ("pieces", "message"),
     [

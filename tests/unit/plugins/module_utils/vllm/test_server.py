@@ -164,3 +164,41 @@ def test_read_server_missing_fact_has_a_reason(routes: dict[str, t.Any], missing
     facts, _paths = read({**servers.healthy(), **routes})
     assert facts.missing[missing].startswith(text)
     assert facts.failure is None
+
+
+@pytest.mark.parametrize(
+    ("stalled", "steps", "state", "ranks"),
+    [
+        (None, (5, 5), liveness.ALIVE, [0, 1]),
+        (1, (5, 9), liveness.STALLED, [0, 1]),
+        (0, (5, 5), liveness.STALLED, [0]),
+    ],
+)
+def test_read_server_asks_each_engine(
+    stalled: int | None, steps: tuple[int, int], state: str, ranks: list[int]
+) -> None:
+    def page(other: int) -> bytes:
+        names = ("iteration_tokens_total_count", "num_requests_running")
+        values = {"0": other if stalled == 1 else 5, "1": other if stalled == 0 else 5}
+        return "".join(
+            f'vllm:{name}{{engine="{key}"}} {value}\n' for name in names for key, value in values.items()
+        ).encode()
+
+    def completion(*_arguments: t.Any, data_parallel_rank: int, **_options: t.Any) -> dict[str, t.Any]:
+        asked.append(data_parallel_rank)
+        if data_parallel_rank == stalled:
+            raise RequestFailed("first_byte_timeout")
+        return {"system_fingerprint": "vllm-0.32.0-dp2-x"}
+
+    asked: list[int] = []
+    pages = iter(map(page, steps))
+    api = mock.Mock(spec=VllmApi, base_url="http://127.0.0.1:8000", version=lambda: "0.32.0", health=lambda: True)
+    api.models.return_value, api.is_sleeping.return_value = [{"id": "m"}], False
+    api.metrics.side_effect = lambda: metrics.parse([next(pages)])
+    api.page.side_effect = api.server_info.side_effect = RequestFailed("not_found")
+    api.completion.side_effect = completion
+    facts = read_server(api, clock=itertools.count(0, 60 if stalled is not None else 1).__next__)
+    assert facts.liveness is not None and facts.liveness.state == state, facts.liveness
+    assert asked == ranks and facts.hangs is (stalled is not None)
+    if stalled is not None:
+        assert facts.liveness.reason.startswith(f"engine {stalled}: no step was completed")
