@@ -63,9 +63,12 @@ def run(options: Mapping[str, t.Any]) -> Result:
     names = [item["name"] for item in members]
     if options["name"] not in names or len(set(names)) < len(names):
         raise LinkError(f"members must have different names, and one must be {options['name']}, got {names}")
-    address = members[names.index(options["name"])]["address"]
+    member = members[names.index(options["name"])]
+    address = member["address"]
     if not address:
         raise LinkError(f"{options['name']} has no vllm_private_address")
+    if not member["takes_part"]:
+        raise LinkError(f"takes_part of {options['name']} must be true: a member measures only its own links")
     interface = options["interface"] or interface_of(address)
     mtu = mtu_of(interface)
     name, addresses = own_name()

@@ -103,6 +103,7 @@ def test_run_names_members_that_cannot_take_part(change: dict[str, t.Any], reaso
         ({"name": "x"}, "one must be x"),
         ({"members": None}, "members must"),
         ({"members": [{"name": "a", "address": None, "takes_part": True}]}, "a has no vllm_private_address"),
+        ({"members": [{"name": "a", "address": "127.0.0.1", "takes_part": False}]}, "takes_part of a must be true"),
         ({"interface": None, "members": [{"name": "a", "address": "192.0.2.9", "takes_part": True}]}, "192.0.2.9"),
     ],
 )
