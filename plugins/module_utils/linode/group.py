@@ -140,7 +140,9 @@ def absent(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> Js
         check_owner(vpc, owner, "The VPC ", "description")
         if linodes := [str(linode["id"]) for subnet in vpc["subnets"] for linode in subnet.get("linodes") or []]:
             raise Drift(f"The VPC {vpc['label']} was not deleted: it still has the Linodes {', '.join(linodes)}.")
-    for vpc in vpcs if not check_mode else ():
+    # Nothing is deleted before all objects have been checked.
+    placements = [_unused_placement_group(api, _placement_label(vpc)) for vpc in vpcs]
+    for vpc, placement in zip(vpcs, placements, strict=True) if not check_mode else ():
 
         def is_done(vpc: Json = vpc) -> bool:
             """Return whether the VPC is deleted; raise ``NotOurs`` if its owner has changed."""
@@ -149,19 +151,23 @@ def absent(api: LinodeApi, options: Mapping[str, t.Any], check_mode: bool) -> Js
                 check_owner(current, owner, "The VPC ", "description")
             return current is None
 
-        _delete_placement_group(api, _placement_label(vpc))
+        if placement is not None:
+            _delete_placement_group(api, placement)
         api.delete_vpc(vpc["id"], is_done)
     before = {"labels": [vpc["label"] for vpc in vpcs]} if vpcs else {}
     return {"changed": bool(vpcs), "group": None, "diff": {"before": before, "after": {}}}
 
 
-def _delete_placement_group(api: LinodeApi, label: str) -> None:
+def _unused_placement_group(api: LinodeApi, label: str) -> Json | None:
+    """Return the placement group with this label, or None without one; raise ``Drift`` if Linodes are in it."""
     group = api.placement_group_labelled(label)
-    if group is None:
-        return
-    if linodes := [str(member["linode_id"]) for member in group.get("members") or []]:
+    if group is not None and (linodes := [str(member["linode_id"]) for member in group.get("members") or []]):
         raise Drift(f"The placement group {label} was not deleted: it still has the Linodes {', '.join(linodes)}.")
-    api.delete_placement_group(group["id"], lambda: api.placement_group_labelled(label) is None)
+    return group
+
+
+def _delete_placement_group(api: LinodeApi, group: Json) -> None:
+    api.delete_placement_group(group["id"], lambda: api.placement_group_labelled(group["label"]) is None)
 
 
 def _vpcs(api: LinodeApi) -> list[Json]:

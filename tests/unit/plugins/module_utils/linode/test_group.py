@@ -120,6 +120,16 @@ def test_absent_keeps_a_vpc_with_linodes(world):
     assert len(world.account.vpcs) == 1
 
 
+def test_absent_deletes_nothing_if_one_of_several_placement_groups_is_in_use(world):
+    present(world, placement=APART)
+    second = present(world, label="vllm-small", placement=APART)["group"]
+    world.create_by_other(placement_group={"id": second["placement_group_id"]})
+
+    with pytest.raises(Drift, match="placement group vllm-small"):
+        absent(world)
+    assert len(world.account.vpcs) == len(world.account.placement_groups) == 2
+
+
 def test_absent_after_lost_response_succeeds(world):
     present(world)
     world.plan.faults.append(Fault("DELETE /vpcs", after=True, reply=error(502, "Bad Gateway")))
