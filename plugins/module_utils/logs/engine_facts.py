@@ -185,6 +185,10 @@ _V0_BLOCK_SIZE = 16
 
 #: NCCL prints at most this many ranks of a ring (src/graph/rings.cc, dumpLine), so a longer ring looks like one of 20.
 _RING_LIMIT = 20
+#: Upper bounds of what is kept of a log, which may be damaged or hostile. Real servers have far fewer.
+_MAX_RANKS = 4096
+_MAX_NODES = 512
+_MAX_SOCKETS = 512
 _ENGINE_LABEL = re.compile(r"EngineCore_(?:DP)?(\d+)")
 
 _BANNER_STAGE, _ARGUMENTS_STAGE, _ENGINE_STAGE = 0, 1, 2
@@ -299,13 +303,17 @@ class EngineLogParser:
         if prefix.node is None:
             return vars(self._facts)
         unknown: dict[str, t.Any] = {"local_ranks": {}, "nccl_sockets": [], "gloo_loopback": False}
+        if prefix.node not in self._facts.other_nodes and len(self._facts.other_nodes) >= _MAX_NODES:
+            return unknown
         return self._facts.other_nodes.setdefault(prefix.node, unknown)
 
     def _parallel_lines(self, prefix: Prefix, text: str) -> None:
         for rank in _RANK.finditer(text):
             self._rank_line(int(rank[1]), int(rank[2]), rank[3])
         if match := _JOINING.search(text):
-            self._of_node(prefix)["local_ranks"][match[1]] = int(match[2])
+            local_ranks = self._of_node(prefix)["local_ranks"]
+            if match[1] in local_ranks or len(local_ranks) < _MAX_RANKS:
+                local_ranks[match[1]] = int(match[2])
             self._facts.rendezvous = match[3]
         if "orld" in text and (match := _WORLD.search(text)):
             self._world = max(self._world, _first(match))
@@ -340,7 +348,7 @@ class EngineLogParser:
             "dp_rank": None,
         }
         entry |= {f"{kind.lower()}_rank": int(value) for kind, value in _RANK_PART.findall(assignment)}
-        if entry not in self._facts.ranks:
+        if len(self._facts.ranks) < _MAX_RANKS and entry not in self._facts.ranks:
             self._facts.ranks.append(entry)
         self._world = max(self._world, world)
 
@@ -354,6 +362,7 @@ class EngineLogParser:
         if "Bootstrap" in text or "NET/Socket" in text:
             sockets = self._of_node(prefix)["nccl_sockets"]
             sockets.extend(name for name in dict.fromkeys(_NCCL_SOCKET.findall(text)) if name not in sockets)
+            del sockets[_MAX_SOCKETS:]
         if match := _PYNCCL.search(text):
             self._nccl_versions["pynccl"] = match[1]
         elif match := _NCCL_VERSION.search(text):

@@ -375,6 +375,17 @@ def test_engine_facts_nccl_sockets_are_those_of_all_nodes_in_the_log() -> None:
     assert two.nccl_sockets == ["eth0:192.0.2.10", "eth1:fd00::1"]
 
 
+def test_engine_facts_of_a_hostile_log_are_bounded() -> None:
+    joining = "world_size=9 rank={0} local_rank=0 distributed_init_method=tcp://a:1"
+    rank = "rank {0} in world size 9 is assigned as DP rank 0"
+    forwarded = "(RayWorkerWrapper pid=1, ip=node{0}) Using the loopback address as fallback"
+    socket = "a:1:1 [0] NCCL INFO NET/Socket : Using [0]eth{0}:192.0.2.10<0>"
+    forms = (joining, rank, forwarded, socket)
+    facts = engine_facts(form.format(number) for form in forms for number in range(5000))
+    found = (facts.local_ranks, facts.ranks, facts.other_nodes, facts.nccl_sockets)
+    assert list(map(len, found)) == [4096, 4096, 512, 512]
+
+
 def test_engine_facts_gloo_loopback_is_found_in_a_recorded_log() -> None:
     # Ray has forwarded the line of another node.
     (address,) = (nodes := facts_of(FIXTURES / "logs" / "029_vllm-ray-gloo-loopback.log").other_nodes)
