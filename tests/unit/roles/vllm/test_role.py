@@ -315,6 +315,24 @@ def test_tasks_of_a_tag_run_only_with_it() -> None:
         assert tasks[f"{tag}.yml"]["when"] == f"'{tag}' in ansible_run_tags"
 
 
+@pytest.mark.parametrize(
+    ("cause", "texts"),
+    [
+        (("no such GPU", None, None), ["vLLM does not start on gpu-01: no such GPU"]),
+        ((None, "not ready after 60 s", None), ["vLLM does not start on gpu-01: not ready after 60 s"]),
+        (
+            ("OOM", "too little memory", "Lower it"),
+            ["vLLM does not start on gpu-01: OOM", "too little memory", "Lower it"],
+        ),
+    ],
+)
+def test_message_of_a_failed_restart_has_all_known_reasons(cause: tuple[str | None, ...], texts: list[str]) -> None:
+    start = {"cause": dict(zip(("line", "summary", "remedy"), cause, strict=True))}
+    templar = Templar(loader=DataLoader(), variables={"inventory_hostname": "gpu-01", "__vllm_start": start})
+    found = templar.template(trusted(load("vars/main.yml")["_vllm_restart_reasons"]))
+    assert [text for text in found if text] == texts
+
+
 def reasons(**facts: t.Any) -> list[str]:
     """Return the message of a failed start with these registered results."""
     variables = {name: trusted(load("vars/main.yml")[name]) for name in ("_vllm_cause", "_vllm_rolled_back")}
