@@ -190,6 +190,10 @@ class ActionModule(ControllerAction):
             inventory = (variables.get("groups") or {}).get("all") or ()
             errors += validate_errors(values, inventory, variables.get("inventory_hostname") or "the node")
             errors += tag_errors(tags, options["skip_tags"], self._task.tags)
+            if (name := variables.get(groups.VARIABLE)) and values.get("load_hosts"):
+                errors.append(
+                    f"validate_load_hosts must be empty with vllm_group {name}: its first node generates the load"
+                )
             # The report directory is created only if all options and tags are valid.
             writes = "validate_report_dir" in variables and not self._task.check_mode
             if writes and not errors and (problem := write_error(Path(values["report_dir"]))):

@@ -150,6 +150,11 @@ def test_sweep_options_if_valid_return_the_steps(check: Check) -> None:
         ),
         (
             "validate",
+            {"validate_load_hosts": ["localhost"], "validate_base_url": "http://node-01", "vllm_group": "llm"},
+            ["validate_load_hosts must be empty with vllm_group llm: its first node generates the load"],
+        ),
+        (
+            "validate",
             {"validate_setup_role": {"role": "no.such"}},
             ["validate_setup_role: the role 'no.such' was not found."],
         ),
