@@ -18,7 +18,7 @@ mkdir -m 700 "$SOURCE" "$SOURCE/reference"
 cp --parents {README,CHANGELOG,CODE_OF_CONDUCT,CONTRIBUTING,MAINTAINERS,SECURITY}.md docs/*.* docs/images/* \
     roles/*/README.md "$SOURCE"
 cp docs/docsite/index.md "$SOURCE"
-# index.md includes the README, which is no page of the site.
+# index.md includes the README, which is not a page of the site.
 sed -i 's#(\.\./README\.md#(../index.md#g' "$SOURCE"/docs/*.md
 antsibull-docs --config-file docs/docsite/antsibull-docs.cfg collection --use-current --squash-hierarchy --fail-on-error \
     --dest-dir "$SOURCE/reference" multigpu.vllm

@@ -63,7 +63,7 @@ class ServerProcess:
     """The process of a running vLLM server.
 
     ``argv`` is the unmasked command line and may hold secrets: never return it. ``environment`` is None if this user
-    may not read it. ``pids`` are the process IDs of the server and all its descendants. ``found_by`` tells the user how
+    may not read it. ``pids`` are the process IDs of the server and all its descendants. ``found_by`` shows how
     the process was found. ``connections`` has the addresses of both ends of the workers' TCP connections to other
     addresses than the loopback, or is None if this user may not see them.
     """

@@ -104,7 +104,7 @@ def read_server(
             raise RequestFailed("sleeping")
         metrics: MetricSet | None = facts.get("metrics")
         engines = metrics.engines if metrics is not None else []
-        # A request without a rank may reach any engine, so each engine gets one of its own.
+        # A request without a rank may reach any engine, so each engine gets a separate one.
         for rank, engine in enumerate(engines) if len(engines) > 1 else [(None, None)]:
             canary, started = LivenessSample(0.0, progress=progress_of(metrics, engine), canary=Canary(0.0)), clock()
             try:

@@ -128,7 +128,7 @@ def test_bad_values_are_refused_in_one_line_or_accepted_with_a_reason(role: str)
         assert error.startswith(name), (name, value)
         assert "\n" not in error
         assert "\x1b" not in error
-        # A value that is no key may be a secret, so it is not shown.
+        # A value that is not a key may be a secret, so it is not shown.
         assert re.search(r" must .*(got |at least one item)|authorized_keys entry|one entry per key", error), error
 
 

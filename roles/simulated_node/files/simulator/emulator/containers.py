@@ -191,7 +191,7 @@ class Container:
         self._watcher.start()
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process. Docker does not restart a container that it was told to kill."""
+        """Send a signal to the process. Docker does not restart a container that was killed by a command."""
         self._stopped.set()
         process = self._process
         if process is not None and self.running:
