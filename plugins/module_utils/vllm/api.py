@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm import metrics
 from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.errors import RequestFailed
+from ansible_collections.multigpu.vllm.plugins.module_utils.vllm.liveness import ENGINE_HEADER
 
 try:
     import requests
@@ -34,8 +35,6 @@ else:
 MAX_BODY: t.Final = 2 * 1024 * 1024
 #: Maximum size of the content of /metrics in bytes, which is parsed while it arrives.
 MAX_METRICS: t.Final = 32 * 1024 * 1024
-#: Header that chooses the engine of a server with data parallelism. Source: vllm/entrypoints, vLLM 0.11 to 0.32.
-ENGINE_HEADER: t.Final = "X-data-parallel-rank"
 #: Seconds to wait beyond the timeout of a request, because the socket may then report a more specific error.
 GRACE: t.Final = 0.25
 #: Maximum number of characters of a server's error message to include in a failure.

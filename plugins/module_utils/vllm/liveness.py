@@ -41,6 +41,9 @@ STATES: t.Final = (ALIVE, IDLE_ALIVE, STALLED, DEAD, NOT_TESTED)
 
 #: Seconds without a completed step after which a canary is sent.
 CANARY_INTERVAL: t.Final = 8.0
+#: Header with the number of the engine that must compute a request, from 0, among those of the API server. Source:
+#: vllm/entrypoints/openai/serving_engine.py, vLLM 0.11 to 0.32.
+ENGINE_HEADER: t.Final = "X-data-parallel-rank"
 #: HTTP status of a request whose connection was refused.
 REFUSED: t.Final = 0
 

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import typing as t
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -135,7 +135,11 @@ def held(path: str, clock: Callable[[], float] = time.time) -> bool:
 
 
 def fetch(
-    url: str, api_key: str = "", body: t.Any = None, timeout: float = REQUEST_TIMEOUT
+    url: str,
+    api_key: str = "",
+    body: t.Any = None,
+    timeout: float = REQUEST_TIMEOUT,
+    more_headers: Mapping[str, str] | None = None,
 ) -> tuple[int | None, bytes]:
     """Return HTTP status and body of the response to a GET request or, with ``body``, to a POST request with JSON.
 
@@ -144,7 +148,7 @@ def fetch(
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(t.cast(str, parts.hostname), parts.port, timeout=timeout)
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    headers = {**({"Authorization": f"Bearer {api_key}"} if api_key else {}), **(more_headers or {})}
     try:
         if body is None:
             connection.request("GET", parts.path, headers=headers)
@@ -185,6 +189,9 @@ class LivenessService:
         self._limits = liveness.LivenessLimits(stall=options.stall_timeout, start=options.start_timeout)
         self._memory = liveness.LivenessMemory()
         self._canary: liveness.Canary | None = None
+        #: Engines of a server with data parallelism, and the number of those that have worked while they were watched.
+        self._engines: list[str] = []
+        self._watched = 0
         self._result = liveness.Liveness("", "")
         self._history = RestartHistory.read(options.state_file)
 
@@ -193,6 +200,8 @@ class LivenessService:
         container, sample = self._sample()
         worked = self._memory.worked
         self._memory, result = liveness.decide(self._memory, sample, self._limits)
+        if self._engine is not None and result.needs_restart:
+            result = replace(result, reason=f"engine {self._engine}: {result.reason}")
         wants_canary = liveness.wants_canary(self._memory, sample)
         if (wants_canary or result.state == liveness.STALLED) and self._is_halted():
             result = liveness.Liveness(liveness.NOT_TESTED, "the engine sleeps or is paused")
@@ -212,11 +221,23 @@ class LivenessService:
                 result = liveness.Liveness(liveness.DEAD, lost)
         if self._head is not None:
             self._head.order = liveness_group.GroupOrder(self._history.total, run=not self._history.stopped)
+        if self._engine is not None and self._memory.worked != worked:
+            self._watch_next_engine()
         self._show(result)
         if result.needs_restart:
             self._restart(container, sample.server)
         self._write_metrics()
         return result
+
+    @property
+    def _engine(self) -> str | None:
+        """The engine that is watched, or None if the server has only one."""
+        return self._engines[self._watched % len(self._engines)] if len(self._engines) > 1 else None
+
+    def _watch_next_engine(self) -> None:
+        """Forget the progress and the canary of the present engine, which say nothing about the next one."""
+        self._watched += 1
+        self._memory, self._canary = replace(self._memory, progress=()), None
 
     def _show(self, result: liveness.Liveness) -> None:
         """Log a change of the state."""
@@ -247,7 +268,9 @@ class LivenessService:
         progress: tuple[float, ...] = ()
         if status == 200:
             with contextlib.suppress(RequestFailed):
-                progress = liveness.progress_of(metrics.parse([body]))
+                found = metrics.parse([body])
+                self._engines = found.engines
+                progress = liveness.progress_of(found, self._engine)
         health: int | None = 200
         if not progress or progress == self._memory.progress:
             health, _body = self._get("/health")
@@ -263,11 +286,17 @@ class LivenessService:
         runs = state.get("Running") and not state.get("Restarting") and not state.get("Paused")
         return document["Id"], f"{document['Id']} {state['StartedAt']}" if runs else None
 
-    def _get(self, path: str, body: t.Any = None, timeout: float = REQUEST_TIMEOUT) -> tuple[int | None, bytes]:
+    def _get(
+        self,
+        path: str,
+        body: t.Any = None,
+        timeout: float = REQUEST_TIMEOUT,
+        more_headers: Mapping[str, str] | None = None,
+    ) -> tuple[int | None, bytes]:
         api_key = ""
         with contextlib.suppress(OSError):
             api_key = Path(self._options.api_key_file).read_text(encoding="utf-8").strip()
-        return fetch(self._options.base_url + path, api_key, body, timeout)
+        return fetch(self._options.base_url + path, api_key, body, timeout, more_headers)
 
     def _is_halted(self) -> bool:
         """Return whether a user has put the engine to sleep or paused it.
@@ -281,8 +310,10 @@ class LivenessService:
         return False
 
     def _send_canary(self) -> None:
-        """Request one token in the background."""
+        """Request one token in the background, from the engine that is watched."""
         canary = self._canary = liveness.Canary(self._clock())
+        number = self._watched % len(self._engines) if self._engine is not None else None
+        headers = {} if number is None else {liveness.ENGINE_HEADER: str(number)}
 
         def work() -> None:
             status, body = self._get("/v1/models")
@@ -292,7 +323,7 @@ class LivenessService:
                 pass
             else:
                 request = {"model": model, "prompt": "1", "max_tokens": 1, "temperature": 0}
-                status, _body = self._get("/v1/completions", request, CANARY_TIMEOUT)
+                status, _body = self._get("/v1/completions", request, CANARY_TIMEOUT, headers)
             # The server may have been restarted since, and have another canary.
             if self._canary is canary:
                 self._canary = replace(canary, status=status or liveness.REFUSED, ended=self._clock())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 import typing as t
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -40,6 +41,11 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.steps = 7
+        #: Steps of further engines, and the number of the only engine that hangs if ``works`` is set.
+        self.more_steps: list[int] = []
+        self.stalled: int | None = None
+        self.revived = threading.Event()
+        self.ranks: list[str | None] = []
         self.sleeping = False
         self.works = threading.Event()
         self.works.set()
@@ -54,7 +60,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         bodies = {
             "/health": b"",
-            "/metrics": f'vllm:iteration_tokens_total_count{{engine="0"}} {self.server.steps}\n'.encode(),
+            "/metrics": "".join(
+                f'vllm:iteration_tokens_total_count{{engine="{engine}"}} {steps}\n'
+                f'vllm:num_requests_running{{engine="{engine}"}} 0\n'
+                for engine, steps in enumerate([self.server.steps, *self.server.more_steps])
+            ).encode(),
             "/v1/models": b'{"data": [{"id": "m"}]}',
             **({"/is_sleeping": b'{"is_sleeping":true}'} if self.server.sleeping else {}),
         }
@@ -63,9 +73,15 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append((self.path, self.headers["Authorization"], body))
+        self.server.ranks.append(rank := self.headers["X-data-parallel-rank"])
         self.server.begun.release()
         self.server.works.wait()
-        self.server.steps += 1
+        if rank is not None and int(rank) == self.server.stalled:
+            self.server.revived.wait()
+        if rank in (None, "0"):
+            self.server.steps += 1
+        else:
+            self.server.more_steps[int(rank) - 1] += 1
         with contextlib.suppress(BrokenPipeError):
             self._send(200, b"{}")
         self.server.ended.release()
@@ -162,12 +178,19 @@ class Setup:
 
 @contextlib.contextmanager
 def running(setup: Setup) -> Iterator[None]:
+    with serving(setup):
+        setup.answer()
+        assert setup.server.begun.acquire(timeout=30)
+        yield
+
+
+@contextlib.contextmanager
+def serving(setup: Setup) -> Iterator[None]:
     thread = threading.Thread(target=setup.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    setup.answer()
-    assert setup.server.begun.acquire(timeout=30)
     yield
     setup.server.works.set()
+    setup.server.revived.set()
     setup.server.shutdown()
     setup.server.server_close()
     thread.join()
@@ -196,6 +219,30 @@ def test_stalled_server_is_restarted_once_and_counted(setup: Setup) -> None:
     assert setup.stopped == 0.0
     assert "vllm: restarting (no step was completed" in setup.lines[-2]
     assert KEY not in "".join([*setup.lines, *(path.read_text() for path in setup.directory.glob("[sv]*"))])
+
+
+def test_stalled_engine_is_found_although_another_one_works(tmp_path: Path) -> None:
+    setup = Setup(tmp_path)
+    setup.server.more_steps, setup.server.stalled = [3], 1
+    began = setup.now
+    with serving(setup):
+        while setup.step(3.0) != liveness.STALLED and setup.now < began + 2 * STALL:
+            setup.server.steps += 1
+    assert STALL < setup.now - began < STALL + 30
+    assert setup.docker.calls == RESTART
+    assert "vllm: restarting (engine 1: no step was completed" in setup.lines[-1]
+
+
+def test_idle_engines_get_a_request_in_turn(tmp_path: Path) -> None:
+    setup = Setup(tmp_path)
+    setup.server.more_steps = [0, 5]
+    with serving(setup):
+        for _number in range(100):
+            assert setup.step(3.0) not in (liveness.STALLED, liveness.DEAD)
+            while (canary := setup.service._canary) is not None and canary.status is None:
+                time.sleep(0.01)
+    assert setup.server.ranks[:6] == ["0", "1", "2"] * 2
+    assert setup.docker.calls == []
 
 
 def test_server_is_stopped_for_good_after_too_many_restarts_in_an_hour(setup: Setup) -> None:
