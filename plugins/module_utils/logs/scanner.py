@@ -379,7 +379,7 @@ _RAY: t.Final = "ray_resources_missing"
 
 
 def _explains(fault: LogFault, number: int) -> bool:
-    """Return whether a line shows a known fault or fact. Other lines may be between those of a fact."""
+    """Return whether a line belongs to a known fault or fact. Of a fact, only the first and the last line do."""
     if fault.severity == INFO:
         return number in (fault.first_line, fault.last_line)
     return fault.first_line <= number <= fault.last_line

@@ -157,7 +157,7 @@ class Container:
         }
 
     def _healthy(self) -> bool:
-        """Return the server's answer to the health check, which Docker asks in the container."""
+        """Return whether the server is healthy, as Docker's health check in the container would find."""
         if self.address is None:
             return False
         host, port = self.address

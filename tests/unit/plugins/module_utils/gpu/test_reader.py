@@ -9,7 +9,7 @@ from ansible_collections.multigpu.vllm.plugins.module_utils.gpu.reader import BA
 
 
 def backends(**outcomes):
-    """Return backends that open as a text, or raise the given exception."""
+    """Return functions that open backends: each returns a text in place of a reader, or raises an exception."""
 
     def opener(outcome):
         def open_it():
