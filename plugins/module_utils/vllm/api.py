@@ -9,6 +9,7 @@ Paths and responses are those of the OpenAI-compatible server (``vllm serve``) i
 from __future__ import annotations
 
 import errno
+import functools
 import http.client
 import json
 import socket
@@ -338,12 +339,22 @@ class VllmApi:
         The timeout of a socket restarts with every byte that arrives, and a DNS lookup has no timeout. The request
         therefore runs in a thread, which is abandoned if it takes too long.
         """
+        send = functools.partial(
+            self._session.request,
+            method,
+            self.base_url + path,
+            json=body,
+            headers=headers,
+            timeout=self.timeout,
+            stream=True,
+            allow_redirects=False,
+        )
         started = threading.Event()
         outcome: list[T | RequestFailed] = []
 
         def work() -> None:
             try:
-                outcome.append(self._exchange(method, path, body, read, limit, headers, started))
+                outcome.append(self._exchange(send, read, limit, started))
             except RequestFailed as failure:
                 outcome.append(failure)
 
@@ -359,24 +370,13 @@ class VllmApi:
 
     def _exchange(
         self,
-        method: str,
-        path: str,
-        body: dict[str, t.Any] | None,
+        send: Callable[[], requests.Response],
         read: Callable[[Iterable[bytes]], T],
         limit: int,
-        headers: Mapping[str, str] | None,
         started: threading.Event,
     ) -> T:
         try:
-            with self._session.request(
-                method,
-                self.base_url + path,
-                json=body,
-                headers=headers,
-                timeout=self.timeout,
-                stream=True,
-                allow_redirects=False,
-            ) as response:
+            with send() as response:
                 started.set()
                 pieces = self._pieces(response, limit)
                 if 200 <= response.status_code < 300:
