@@ -65,11 +65,12 @@ def provision_errors(options: Options) -> list[str]:
     return errors
 
 
-def validate_errors(options: Options, inventory: Collection[str], node: str) -> list[str]:
+def validate_errors(options: Options, inventory: Collection[str], node: str, group: str | None) -> list[str]:
     """Return an error message for each of the validate role's options that the rules or the hosts do not allow.
 
     :param inventory: names of all hosts.
     :param node: name of the host that is validated.
+    :param group: its ``vllm_group``, or None or an empty text if it serves alone.
     """
     load_hosts: list[str] = options.get("load_hosts") or []
     unknown = [host for host in load_hosts if host not in inventory and host != "localhost"]
@@ -79,6 +80,8 @@ def validate_errors(options: Options, inventory: Collection[str], node: str) -> 
     errors = []
     if unknown:
         errors.append(f"validate_load_hosts: not in the inventory: {', '.join(unknown)}")
+    if load_hosts and group:
+        errors.append(f"validate_load_hosts must be empty with vllm_group {group}: its first node generates the load")
     if duplicates:
         errors.append(f"validate_load_hosts: listed more than once: {', '.join(duplicates)}")
     # A loopback address in load_base_url is allowed, because it may be the local end of a tunnel.
@@ -188,12 +191,9 @@ class ActionModule(ControllerAction):
             errors += provision_errors(values)
         if role == "validate":
             inventory = (variables.get("groups") or {}).get("all") or ()
-            errors += validate_errors(values, inventory, variables.get("inventory_hostname") or "the node")
+            node, group = variables.get("inventory_hostname") or "the node", variables.get(groups.VARIABLE)
+            errors += validate_errors(values, inventory, node, group)
             errors += tag_errors(tags, options["skip_tags"], self._task.tags)
-            if (name := variables.get(groups.VARIABLE)) and values.get("load_hosts"):
-                errors.append(
-                    f"validate_load_hosts must be empty with vllm_group {name}: its first node generates the load"
-                )
             # The report directory is created only if all options and tags are valid.
             writes = "validate_report_dir" in variables and not self._task.check_mode
             if writes and not errors and (problem := write_error(Path(values["report_dir"]))):
