@@ -132,6 +132,10 @@ class Liveness:
     def needs_restart(self) -> bool:
         return self.state in (STALLED, DEAD)
 
+    def of(self, engine: str | None) -> Liveness:
+        """Return the state with the name of the ``engine`` in its reason. None means all engines."""
+        return self if engine is None else replace(self, reason=f"engine {engine}: {self.reason}")
+
 
 def decide(memory: LivenessMemory, sample: LivenessSample, limits: LivenessLimits) -> tuple[LivenessMemory, Liveness]:
     """Return the state of the server after one more sample, and what to remember of it.

@@ -189,7 +189,7 @@ class LivenessService:
         self._limits = liveness.LivenessLimits(stall=options.stall_timeout, start=options.start_timeout)
         self._memory = liveness.LivenessMemory()
         self._canary: liveness.Canary | None = None
-        #: Engines of a server with data parallelism, and the number of those that have worked while they were watched.
+        #: Engines of a server with data parallelism, and how often the watched engine has worked and was changed.
         self._engines: list[str] = []
         self._watched = 0
         self._result = liveness.Liveness("", "")
@@ -200,8 +200,8 @@ class LivenessService:
         container, sample = self._sample()
         worked = self._memory.worked
         self._memory, result = liveness.decide(self._memory, sample, self._limits)
-        if self._engine is not None and result.needs_restart:
-            result = replace(result, reason=f"engine {self._engine}: {result.reason}")
+        if result.needs_restart:
+            result = result.of(self._engine)
         wants_canary = liveness.wants_canary(self._memory, sample)
         if (wants_canary or result.state == liveness.STALLED) and self._is_halted():
             result = liveness.Liveness(liveness.NOT_TESTED, "the engine sleeps or is paused")
@@ -232,7 +232,7 @@ class LivenessService:
     @property
     def _engine(self) -> str | None:
         """The engine that is watched, or None if the server has only one."""
-        return self._engines[self._watched % len(self._engines)] if len(self._engines) > 1 else None
+        return self._engines[self._watched % len(self._engines)] if self._engines else None
 
     def _watch_next_engine(self) -> None:
         """Forget the progress and the canary of the present engine, which say nothing about the next one."""
@@ -312,8 +312,7 @@ class LivenessService:
     def _send_canary(self) -> None:
         """Request one token in the background, from the engine that is watched."""
         canary = self._canary = liveness.Canary(self._clock())
-        number = self._watched % len(self._engines) if self._engine is not None else None
-        headers = {} if number is None else {liveness.ENGINE_HEADER: str(number)}
+        headers = {liveness.ENGINE_HEADER: str(self._watched % len(self._engines))} if self._engines else {}
 
         def work() -> None:
             status, body = self._get("/v1/models")

@@ -79,8 +79,9 @@ class MetricSet:
 
     @property
     def engines(self) -> list[str]:
-        """Values of the label ``engine``, in the order of the engines of a server with data parallelism."""
-        return sorted(self._sums.get("vllm:num_requests_running", {}), key=lambda engine: (len(engine), engine))
+        """Values of the label ``engine`` in the order of the engines, or an empty list if there is only one engine."""
+        names = self._sums.get("vllm:num_requests_running", {})
+        return sorted(names, key=lambda engine: (len(engine), engine)) if len(names) > 1 else []
 
     def sum(self, name: str, engine: str | None = None) -> float | None:
         """Return the sum of all samples of the metric ``name``, or None if there are no samples.

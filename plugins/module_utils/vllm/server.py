@@ -103,16 +103,16 @@ def read_server(
         if api.is_sleeping():
             raise RequestFailed("sleeping")
         metrics: MetricSet | None = facts.get("metrics")
-        engines = metrics.engines if metrics is not None else []
         # A request without a rank may reach any engine, so each engine gets a separate one.
-        for rank, engine in enumerate(engines) if len(engines) > 1 else [(None, None)]:
+        engines = enumerate(metrics.engines) if metrics is not None and metrics.engines else [(None, None)]
+        for rank, engine in engines:
             canary, started = LivenessSample(0.0, progress=progress_of(metrics, engine), canary=Canary(0.0)), clock()
             try:
                 response = api.completion(model, "1", max_tokens=1, data_parallel_rank=rank, temperature=0)
             except RequestFailed as failure:
                 if failure.reason in TIMED_OUT:
                     later = _later(api, replace(canary, time=clock() - started), engine)
-                    facts["liveness"] = _liveness(canary, later, engine)
+                    facts["liveness"] = _liveness(canary, later).of(engine)
                 raise
             elapsed = clock() - started
             facts["liveness"] = _liveness(canary, replace(canary, time=elapsed, canary=Canary(0.0, 200, elapsed)))
@@ -156,10 +156,9 @@ def _later(api: VllmApi, sample: LivenessSample, engine: str | None) -> Liveness
         return replace(sample, progress=(), health=None)
 
 
-def _liveness(before: LivenessSample, after: LivenessSample, engine: str | None = None) -> Liveness:
+def _liveness(before: LivenessSample, after: LivenessSample) -> Liveness:
     limits = LivenessLimits(down=0.0)
-    state = decide(decide(LivenessMemory(), before, limits)[0], after, limits)[1]
-    return state if engine is None else replace(state, reason=f"engine {engine}: {state.reason}")
+    return decide(decide(LivenessMemory(), before, limits)[0], after, limits)[1]
 
 
 def _configuration(sections: dict[str, t.Any]) -> dict[str, t.Any]:
