@@ -19,5 +19,5 @@ install() {
     touch "$home/complete"
 }
 
-.venv/bin/python tests/real_vllm/install.py 0.32.0
+.venv/bin/python tests/real_vllm/install.py
 for peer in guidellm==0.8.1 aiperf==0.13.0; do install "$peer"; done

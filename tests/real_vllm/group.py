@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from install import install, install_ray
+from install import DEFAULT_VERSION, install, install_ray
 from serve import Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT / "tests/deployment"))
 from engine import Engine  # noqa: E402
 from node import Played, check  # noqa: E402
 
-VERSION = os.environ.get("VLLM_VERSION", "0.32.0")
+VERSION = os.environ.get("VLLM_VERSION", DEFAULT_VERSION)
 BACKEND = os.environ.get("BACKEND", "mp")
 #: Title of the worker process on the second node, the host whose log reports its death, and a variable with which the
 #: second node does not start.

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+#: Release that is installed by default.
+DEFAULT_VERSION = "0.32.0"
 CACHE = HERE.parents[1] / ".cache"
 #: Packages that PyPI offers for CUDA only. vLLM does not need them to serve text.
 CUDA_ONLY = ("torchvision", "torchaudio", "torchcodec")
@@ -113,4 +115,4 @@ def _run(*argv: str) -> None:
 
 
 if __name__ == "__main__":
-    install(sys.argv[1])
+    install(sys.argv[1] if len(sys.argv) > 1 else DEFAULT_VERSION)

@@ -21,7 +21,7 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.multigpu.vllm.tests.support.output_distances import Recording, distances, recordings, summary
-from install import HERE, install
+from install import DEFAULT_VERSION, HERE, install
 from serve import Server
 
 #: Seeds of the prompts, which are 8 for each seed if the context is long enough.
@@ -67,7 +67,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(143))
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
-    home = install(os.environ.pop("VLLM_VERSION", "0.32.0"))
+    home = install(os.environ.pop("VLLM_VERSION", DEFAULT_VERSION))
     results: dict[str, t.Any] = {}
     reference: list[Recording] = []
     for name in sys.argv[2:] or CASES:

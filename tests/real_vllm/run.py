@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from expect import lines, problems
-from install import install
+from install import DEFAULT_VERSION, install
 from liveness import liveness_problems
 from serve import Server
 
@@ -59,7 +59,7 @@ def validate(server: Server, directory: Path, reports: Path) -> tuple[int, dict]
 def main() -> int:
     # On SIGTERM, stop the server as on SIGINT.
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(143))
-    version = os.environ.pop("VLLM_VERSION", "0.32.0")
+    version = os.environ.pop("VLLM_VERSION", DEFAULT_VERSION)
     home = install(version)
     reports = REPORTS / version
     reports.mkdir(parents=True, exist_ok=True)
