@@ -164,7 +164,7 @@ TOOLS = {
         guidellm_command,
         PEERS / "guidellm==0.8.1/complete",
     ),
-    # Not in offline mode, in which it looks for the tokenizer's folder on the hub. It downloads nothing in either mode.
+    # aiperf does not run in offline mode, in which it would take the tokenizer's folder for a name on the hub.
     "aiperf": Tool(
         "aiperf 0.13.0",
         "every chunk",

@@ -172,7 +172,7 @@ PARTS = (deploy, tune)
 
 def main() -> None:
     chosen = [part for part in PARTS if part.__name__ in sys.argv[1:]] or PARTS
-    # The headings of tasks show the moments, so use Ansible's default output: the collection's own omits them.
+    # A run is killed at the heading of a task, which the output of this collection omits. Ansible's default prints it.
     os.environ.update(
         ANSIBLE_STDOUT_CALLBACK="ansible.builtin.default",
         ANSIBLE_DISPLAY_OK_HOSTS="true",

@@ -52,7 +52,7 @@ def _controller(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> path
     """Return the directory in which the playbook finds its files, with the secrets in the environment."""
     (tmp_path / "fleet.yml").write_text(yaml.safe_dump(FLEET), "utf-8")
     (tmp_path / "key").write_text("ssh-secret", "utf-8")
-    # Cron and systemd set no PWD, and a wrapper that changes the directory leaves that of the shell.
+    # PWD may be missing (cron, systemd), or be outdated because a wrapper has changed the directory.
     for name, value in {**SECRETS, "PWD": "/nonexistent"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)

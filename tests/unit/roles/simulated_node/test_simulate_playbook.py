@@ -45,7 +45,7 @@ def test_inventory_is_written_to_the_current_directory(tmp_path: pathlib.Path, m
     play = yaml.safe_load((PLAYBOOKS / "simulate.yml").read_text("utf-8"))[-1]
     (write,) = [task for task in play["tasks"] if task["name"] == "Write the inventory"]
     monkeypatch.chdir(tmp_path)
-    # Cron and systemd set no PWD, and a wrapper that changes the directory leaves that of the shell.
+    # PWD may be missing (cron, systemd), or be outdated because a wrapper has changed the directory.
     monkeypatch.setenv("PWD", "/nonexistent")
     destination = write["ansible.builtin.template"]["dest"]
     assert evaluate(destination) == str(tmp_path / "simulated-nodes.yml")

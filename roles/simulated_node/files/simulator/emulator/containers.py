@@ -157,7 +157,7 @@ class Container:
         }
 
     def _healthy(self) -> bool:
-        """Return whether the server is healthy, as Docker's health check in the container would find."""
+        """Return the result of the health check that Docker would run in the container."""
         if self.address is None:
             return False
         host, port = self.address

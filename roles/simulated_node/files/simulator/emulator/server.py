@@ -125,7 +125,7 @@ class Node:
 
     @property
     def sockets(self) -> dict[str, str]:
-        """Addresses that NCCL uses, by interface: those of NCCL_SOCKET_IFNAME, which names one, or all."""
+        """Addresses that NCCL uses, by interface: all, or only that of the interface in NCCL_SOCKET_IFNAME."""
         chosen, interfaces = self.scenario.environment.get("NCCL_SOCKET_IFNAME"), self.scenario.interfaces
         return {chosen: interfaces.get(chosen, "127.0.0.1")} if chosen else interfaces
 
